@@ -1,0 +1,225 @@
+"""The configuration of a run, as frozen data.
+
+The docstring under each field is the only source of its help: ``docs/config.md`` is generated from it.
+Components never see these classes' root; `orpo.run` hands each one plain values.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, populate_by_name=True
+    )
+
+
+def _name_only(value: object) -> object:
+    """``model: X`` means ``model: {name: X}``."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _path_only(value: object) -> object:
+    """``train: X`` means ``train: {path: X}``."""
+    return {"path": value} if isinstance(value, str) else value
+
+
+def _one_source(value: object) -> object:
+    """A single source is a list of one."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+PositiveInt = Annotated[int, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class LoraSection(Section):
+    """Train low-rank adapters (LoRA, through PEFT) instead of the model's own weights."""
+
+    r: PositiveInt = 16
+    """Rank of the adapters."""
+
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32
+    """Scale of the adapters: their product is multiplied by `alpha / r`."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in the adapters. Above 0, the promise that micro-batch splits change nothing does not hold."""
+
+    target: str | list[str] = "all-linear"
+    """Modules that get an adapter: `all-linear`, or a list of module names such as `[q_proj, v_proj]`."""
+
+    merge: bool = False
+    """Save merged weights in `model/` instead of the adapter."""
+
+
+class ModelSection(Section):
+    """The model to align. A plain string means `name`."""
+
+    name: str
+    """A local folder or a Hub id."""
+
+    revision: str | None = None
+    """Hub revision: branch, tag or commit."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type in which the weights are kept. Plain low-precision weights lose updates as small as ORPO's;
+    `training.precision` speeds up float32 weights without that loss."""
+
+    random_init: bool = False
+    """Start from random weights of the model's shape instead of its pretrained ones."""
+
+    lora: LoraSection | None = None
+    """LoRA adapters; absent means full fine-tuning."""
+
+
+class SourceSection(Section):
+    """Where rows come from. A plain string means `path`."""
+
+    path: str
+    """A local file (`.jsonl`, `.json`, `.csv`, `.parquet`; also `.gz` and `.zst`), a folder of them, or a Hub id."""
+
+    config: str | None = None
+    """Configuration of a Hub dataset."""
+
+    split: str | None = None
+    """Split to read. Absent: the one that the source's names suggest (`train`, `train_prefs`; `test`, `eval` …)."""
+
+    revision: str | None = None
+    """Hub revision: branch, tag or commit."""
+
+
+Source = Annotated[SourceSection, BeforeValidator(_path_only)]
+Sources = Annotated[tuple[Source, ...], BeforeValidator(_one_source), Field(min_length=1, strict=False)]
+
+
+class DataSection(Section):
+    """Preference pairs: where they are and how they become tokens."""
+
+    train: Sources
+    """A source or a list of sources to train on."""
+
+    eval: Annotated[float, Field(gt=0, lt=1)] | Sources | None = None
+    """Held-out pairs: a source, a list of sources, or the fraction of the training pairs to hold out."""
+
+    max_length: Literal["auto"] | PositiveInt = "auto"
+    """Most tokens of prompt + response in either branch. `auto`: 2048, or the model's positions if fewer."""
+
+    truncation: Literal["cut", "drop"] = "cut"
+    """Responses that do not fit in `max_length`: `cut` them at the end, or `drop` the pair. A pair whose
+    prompt leaves no room is always dropped. Both are counted."""
+
+    template: str = "auto"
+    """Chat template for messages and HH transcripts. `auto`: the model's own, or `transcript` where it has
+    none. `none`: transcripts stay plain text. Else a bundled name (`transcript`, `chatml`) or a `.jinja` file.
+    Prompts that are plain strings stay plain with `auto`."""
+
+
+class ObjectiveSection(Section):
+    """What is optimised."""
+
+    name: Literal["orpo"] = "orpo"
+    """The objective."""
+
+    definition: Literal["paper", "trl"] = "paper"
+    """Tokens and average of the supervised term: `paper` is the response, per pair, then over pairs; `trl`
+    is prompt and chosen response, pooled over all tokens of the batch."""
+
+    lambda_: Annotated[NonNegativeFloat, Field(alias="lambda")] = 0.1
+    """Weight of the odds-ratio term (the paper uses 0.1 to 0.25; also known as alpha and beta). 0 is
+    supervised fine-tuning on the chosen responses."""
+
+
+class TrainingSection(Section):
+    """The optimisation and the hardware it runs on."""
+
+    batch_size: PositiveInt = 64
+    """Pairs per optimizer step, over all devices."""
+
+    max_tokens: Literal["auto"] | PositiveInt = "auto"
+    """Tokens, padding included, that one forward pass may hold on one device. It changes memory and speed,
+    never the result. `auto`: 16384."""
+
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Passes over the training pairs."""
+
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; wins over `epochs`."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 8e-6
+    """Highest learning rate."""
+
+    schedule: Literal[
+        "constant", "constant_with_warmup", "cosine", "cosine_with_restarts", "inverse_sqrt", "linear", "polynomial"
+    ] = "cosine"
+    """Learning-rate schedule, by its name in transformers."""
+
+    warmup: NonNegativeFloat = 0.1
+    """Linear warm-up: a fraction of all steps if below 1, else a number of steps."""
+
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay of AdamW, applied to matrices only."""
+
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's decay of the mean gradient."""
+
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """AdamW's decay of the mean squared gradient."""
+
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """AdamW's epsilon."""
+
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Clip the gradient to this global norm; `null` to leave it."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Type of the matrix products (autocast). `auto`: bfloat16 on a GPU that has it, else float32."""
+
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of the data order, of held-out fractions and of random weights."""
+
+    shuffle: bool = True
+    """Shuffle the pairs of each epoch; `false` keeps the file's order."""
+
+    log_every: PositiveInt = 10
+    """Steps between rows of `metrics.jsonl`."""
+
+    eval_every: PositiveInt | None = None
+    """Steps between evaluations; absent: only before the first step and at the end."""
+
+    report_to: tuple[str, ...] = Field(default=(), strict=False)
+    """Trackers, by their names in transformers: `tensorboard`, `wandb`, `mlflow`, `trackio` …"""
+
+    @model_validator(mode="after")
+    def _warmup_is_a_fraction_or_a_count(self) -> TrainingSection:
+        if self.warmup >= 1 and self.warmup != int(self.warmup):
+            raise ValueError(
+                f"warmup: expected a fraction below 1 or a whole number of steps, got {self.warmup}"
+            )
+        return self
+
+
+class RunConfig(Section):
+    """Everything that determines a run."""
+
+    model: Annotated[ModelSection, BeforeValidator(_name_only)]
+    """The model to align: a local folder or a Hub id, or a mapping."""
+
+    data: DataSection
+    """Preference pairs."""
+
+    objective: ObjectiveSection = ObjectiveSection()
+    """What is optimised."""
+
+    training: TrainingSection = TrainingSection()
+    """The optimisation."""
+
+    output: str
+    """The run directory. It must be new or empty."""

@@ -1,0 +1,64 @@
+"""Preference pairs as nouns: text before it is tokens, tokens before they are batches, and the account of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant`."""
+
+    content: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One (prompt, chosen, rejected)."""
+
+    prompt: str | tuple[Message, ...]
+    """Plain text, or the turns before the response (system turn included)."""
+
+    chosen: str
+    """Text of the chosen response: plain continuation of a text prompt, or content of the last assistant turn."""
+
+    rejected: str
+    """Text of the rejected response."""
+
+    where: str
+    """Origin for messages to people, such as `train.jsonl:17`."""
+
+
+@dataclass(frozen=True)
+class TokenizedPair:
+    """Token ids of one pair; each branch is prompt + response."""
+
+    prompt: tuple[int, ...]
+    chosen: tuple[int, ...]
+    rejected: tuple[int, ...]
+    where: str
+
+
+@dataclass
+class RowCounts:
+    """What became of every row: kept, or dropped with a reason."""
+
+    read: int = 0
+    kept: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    """Rows by reason, such as `identical responses`."""
+
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+    """The first dropped row of each reason, as `file:line`."""
+
+    notes: Counter[str] = field(default_factory=Counter[str])
+    """Rows that were kept but changed, by what was done, such as `response cut at max_length`."""
+
+    def drop(self, reason: str, where: str) -> None:
+        """Count one row as dropped."""
+        self.dropped[reason] += 1
+        self.examples.setdefault(reason, where)

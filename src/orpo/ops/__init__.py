@@ -1,0 +1,1 @@
+"""Numerics: stable log-odds, log-probabilities of segments, collectives."""
