@@ -23,20 +23,25 @@ from torch import Tensor
 class PaddedBatch:
     """A micro-batch in the plain layout: every branch of every pair is a right-padded row of its own.
 
-    Rows 0..B-1 are prompt + chosen, rows B..2B-1 are prompt + rejected.
+    Rows 0..B-1 are prompt + chosen, rows B..2B-1 are prompt + rejected.  A token is scored by the logits of
+    the position before it, so the N scored tokens are named by flat positions into the (2B * T) logits.
+    There is no attention mask: padding comes after every real token, which causal attention never looks at.
     """
 
     input_ids: Tensor
     """(2B, T) int64."""
 
-    attention_mask: Tensor
-    """(2B, T) int64, 0 on padding."""
+    positions: Tensor
+    """(N,) int64, flat positions whose logits predict the scored tokens."""
 
-    prompt_mask: Tensor
-    """(2B, T) bool, true on prompt tokens that are scored: none, or all after the first of the chosen rows."""
+    targets: Tensor
+    """(N,) int64, ids of the scored tokens."""
 
-    response_mask: Tensor
-    """(2B, T) bool, true on response tokens."""
+    segments: Tensor
+    """(N,) int64, segment of each scored token: b chosen, B + b rejected, 2B + b prompt of pair b."""
+
+    counts: Tensor
+    """(3, B) float32, scored tokens of the chosen, rejected and prompt segments."""
 
     weight: Tensor
     """(B,) float32, the pair's weight in every mean. 0 on the stand-in of a rank that has no pairs."""

@@ -6,9 +6,9 @@ Components never see these classes' root; `orpo.run` hands each one plain values
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
@@ -18,23 +18,30 @@ class Section(BaseModel):
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, populate_by_name=True
     )
 
+    shorthand: ClassVar[str | None] = None
+    """The key that a plain string in place of the section means."""
 
-def _name_only(value: object) -> object:
-    """``model: X`` means ``model: {name: X}``."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _path_only(value: object) -> object:
-    """``train: X`` means ``train: {path: X}``."""
-    return {"path": value} if isinstance(value, str) else value
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_shorthand(cls, value: object) -> object:
+        return {cls.shorthand: value} if cls.shorthand and isinstance(value, str) else value
 
 
 def _one_source(value: object) -> object:
     """A single source is a list of one."""
-    return value if isinstance(value, list | tuple) else (value,)
+    if isinstance(value, list | tuple):
+        return cast(object, value)
+    return (value,)
+
+
+def _fraction_or_count(value: float) -> float:
+    if value >= 1 and value != int(value):
+        raise ValueError(f"expected a fraction below 1 or a whole number of steps, got {value}")
+    return value
 
 
 PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -44,7 +51,7 @@ class LoraSection(Section):
     r: PositiveInt = 16
     """Rank of the adapters."""
 
-    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 32
+    alpha: PositiveFloat = 32.0
     """Scale of the adapters: their product is multiplied by `alpha / r`."""
 
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -59,6 +66,8 @@ class LoraSection(Section):
 
 class ModelSection(Section):
     """The model to align. A plain string means `name`."""
+
+    shorthand = "name"
 
     name: str
     """A local folder or a Hub id."""
@@ -80,21 +89,26 @@ class ModelSection(Section):
 class SourceSection(Section):
     """Where rows come from. A plain string means `path`."""
 
+    shorthand = "path"
+
     path: str
-    """A local file (`.jsonl`, `.json`, `.csv`, `.parquet`; also `.gz` and `.zst`), a folder of them, or a Hub id."""
+    """A local file (`.jsonl`, `.json`, `.csv`, `.parquet`; also `.gz` and `.zst`), a folder of them, or a Hub
+    id."""
 
     config: str | None = None
     """Configuration of a Hub dataset."""
 
     split: str | None = None
-    """Split to read. Absent: the one that the source's names suggest (`train`, `train_prefs`; `test`, `eval` …)."""
+    """Split to read. Absent: the one that the source's names suggest (`train`, `train_prefs`; `test`,
+    `eval` …)."""
 
     revision: str | None = None
     """Hub revision: branch, tag or commit."""
 
 
-Source = Annotated[SourceSection, BeforeValidator(_path_only)]
-Sources = Annotated[tuple[Source, ...], BeforeValidator(_one_source), Field(min_length=1, strict=False)]
+Sources = Annotated[
+    tuple[SourceSection, ...], BeforeValidator(_one_source), Field(min_length=1, strict=False)
+]
 
 
 class DataSection(Section):
@@ -115,8 +129,8 @@ class DataSection(Section):
 
     template: str = "auto"
     """Chat template for messages and HH transcripts. `auto`: the model's own, or `transcript` where it has
-    none. `none`: transcripts stay plain text. Else a bundled name (`transcript`, `chatml`) or a `.jinja` file.
-    Prompts that are plain strings stay plain with `auto`."""
+    none. `none`: transcripts stay plain text. Else a bundled name (`transcript`, `chatml`) or a `.jinja`
+    file. Prompts that are plain strings stay plain with `auto`."""
 
 
 class ObjectiveSection(Section):
@@ -142,9 +156,9 @@ class TrainingSection(Section):
 
     max_tokens: Literal["auto"] | PositiveInt = "auto"
     """Tokens, padding included, that one forward pass may hold on one device. It changes memory and speed,
-    never the result. `auto`: 16384."""
+    never the result. `auto`: 8192."""
 
-    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    epochs: PositiveFloat = 1.0
     """Passes over the training pairs."""
 
     max_steps: PositiveInt | None = None
@@ -154,11 +168,17 @@ class TrainingSection(Section):
     """Highest learning rate."""
 
     schedule: Literal[
-        "constant", "constant_with_warmup", "cosine", "cosine_with_restarts", "inverse_sqrt", "linear", "polynomial"
+        "constant",
+        "constant_with_warmup",
+        "cosine",
+        "cosine_with_restarts",
+        "inverse_sqrt",
+        "linear",
+        "polynomial",
     ] = "cosine"
     """Learning-rate schedule, by its name in transformers."""
 
-    warmup: NonNegativeFloat = 0.1
+    warmup: Annotated[NonNegativeFloat, AfterValidator(_fraction_or_count)] = 0.1
     """Linear warm-up: a fraction of all steps if below 1, else a number of steps."""
 
     weight_decay: NonNegativeFloat = 0.0
@@ -170,10 +190,10 @@ class TrainingSection(Section):
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """AdamW's decay of the mean squared gradient."""
 
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    adam_epsilon: PositiveFloat = 1e-8
     """AdamW's epsilon."""
 
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    max_grad_norm: PositiveFloat | None = 1.0
     """Clip the gradient to this global norm; `null` to leave it."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -197,19 +217,11 @@ class TrainingSection(Section):
     report_to: tuple[str, ...] = Field(default=(), strict=False)
     """Trackers, by their names in transformers: `tensorboard`, `wandb`, `mlflow`, `trackio` …"""
 
-    @model_validator(mode="after")
-    def _warmup_is_a_fraction_or_a_count(self) -> TrainingSection:
-        if self.warmup >= 1 and self.warmup != int(self.warmup):
-            raise ValueError(
-                f"warmup: expected a fraction below 1 or a whole number of steps, got {self.warmup}"
-            )
-        return self
-
 
 class RunConfig(Section):
     """Everything that determines a run."""
 
-    model: Annotated[ModelSection, BeforeValidator(_name_only)]
+    model: ModelSection
     """The model to align: a local folder or a Hub id, or a mapping."""
 
     data: DataSection

@@ -1,4 +1,4 @@
-"""Preference pairs as nouns: text before it is tokens, tokens before they are batches, and the account of rows."""
+"""Preference pairs as nouns: as text, as tokens before they are batches, and the account of their rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ class Message:
     content: str
 
 
+Prompt = str | tuple[Message, ...]
+"""Plain text, or the turns before the response (system turn included)."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """One (prompt, chosen, rejected)."""
 
-    prompt: str | tuple[Message, ...]
-    """Plain text, or the turns before the response (system turn included)."""
+    prompt: Prompt
+    """What both responses answer."""
 
     chosen: str
-    """Text of the chosen response: plain continuation of a text prompt, or content of the last assistant turn."""
+    """Text of the chosen response: continuation of a text prompt, or content of the last assistant turn."""
 
     rejected: str
     """Text of the rejected response."""
@@ -41,6 +45,18 @@ class TokenizedPair:
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
     where: str
+
+
+EMPTY_RESPONSE = "empty response"
+INVALID_UNICODE = "text that is not valid Unicode"
+
+
+class UnusableRowError(Exception):
+    """A row that makes no pair; its reason is counted."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 @dataclass
@@ -62,3 +78,11 @@ class RowCounts:
         """Count one row as dropped."""
         self.dropped[reason] += 1
         self.examples.setdefault(reason, where)
+
+    def include(self, other: RowCounts) -> None:
+        """Add the counts of another source."""
+        self.read += other.read
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.notes += other.notes
+        self.examples = {**other.examples, **self.examples}

@@ -1,0 +1,5 @@
+"""`python -m orpo` is `orpo`."""
+
+from orpo.cli import main
+
+main()

@@ -1,0 +1,84 @@
+"""The command line: verbs, messages on stderr, results on stdout, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from orpo.errors import EXIT_INTERRUPTED, OrpoError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="One-phase preference alignment for language models (ORPO, arXiv:2403.07691).",
+)
+
+
+@app.callback()
+def _verbs() -> None:
+    """Keep `orpo train` a verb although it is the only one."""
+
+
+@app.command(no_args_is_help=True)
+def train(
+    config: Annotated[str, typer.Argument(help="A YAML file, or `quickstart`: bundled, works offline.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key=value]...", help="Dotted keys, such as objective.lambda=0.2."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
+) -> None:
+    """Align a model on preference pairs.
+
+    Example: orpo train config.yaml objective.lambda=0.2 output=runs/second
+    """
+    with _one_clear_message():
+        console = Console(stderr=True, highlight=False)
+        summary: Mapping[str, Any]
+        if config == "quickstart":
+            from orpo.quickstart import quickstart
+
+            summary = quickstart(overrides or [], console)
+        else:
+            from orpo.run import train as run_training
+
+            result = run_training(config, overrides=overrides or [], console=console)
+            summary = result.summary
+            console.print(f"model: {result.path / 'model'}", markup=False)
+    if as_json:
+        sys.stdout.write(json.dumps(summary) + "\n")
+
+
+@contextmanager
+def _one_clear_message() -> Iterator[None]:
+    """Turn what the user can act on into a message and an exit code; our own faults keep their traceback."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("orpo")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    except OrpoError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: the run directory can be read as far as it was written\n")
+        sys.exit(EXIT_INTERRUPTED)
+    finally:
+        logger.removeHandler(handler)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    app(prog_name="orpo")

@@ -1,0 +1,219 @@
+"""Everything that can be wrong with a tree, found in one go: credentials, unknown keys, values.
+
+Each pass takes out what it has reported, so that no later one mentions it: a credential is gone before any
+message could echo it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from orpo.config.keys import KEYS, explain_unknown, fields_of, section_of
+from orpo.config.schema import RunConfig, Section
+from orpo.config.secrets import MASK, is_secret_name, is_secret_value, redact
+from orpo.config.tree import Items, Leaf, Node, Problem, Table, echo, plain
+
+Path = tuple[str, ...]
+Complaints = Mapping[Path, Mapping[str, Any]]
+
+_NAME = re.compile(r"[\w.< -]{1,60}")
+
+_SECRET_HINT = (
+    "Credentials come from the environment: run `hf auth login` or set HF_TOKEN; trackers have variables of "
+    "their own, such as WANDB_API_KEY. Revoke the value if it was ever shared."
+)
+
+
+def check(tree: Table, earlier: Iterable[Problem]) -> RunConfig | list[Problem]:
+    """The configuration that a tree describes, or every problem with it, `earlier` ones included."""
+    problems = list(earlier)
+    tree = _mask_table(tree, (), False, problems)
+    tree = _known_table(tree, RunConfig, (), problems)
+    result = _validate(tree)
+    if isinstance(result, RunConfig):
+        return problems or result
+    return problems + _unsettled(tree, result, problems)
+
+
+def _unsettled(tree: Table, complaints: Complaints, problems: list[Problem]) -> list[Problem]:
+    """The complaints that say something new: not about a key that a problem is already about, nor that one is
+    missing which an unknown key was meant to be."""
+    settled = {problem.key for problem in problems if problem.key}
+    found = settled | {problem.meant for problem in problems if problem.meant}
+    return [
+        _explain(tree, path, complaint)
+        for path, complaint in complaints.items()
+        if not _is_within(path, settled) and not (complaint["type"] == "missing" and _is_found(path, found))
+    ]
+
+
+def _is_within(path: Path, keys: set[str]) -> bool:
+    return any(".".join(path[:length]) in keys for length in range(1, len(path) + 1))
+
+
+def _is_found(path: Path, keys: set[str]) -> bool:
+    """Whether a key, or everything that its section requires, is among the keys."""
+    name = _schema_path(path)
+    required = {child.path for child in KEYS.values() if child.parent == name and child.field.is_required()}
+    return name in keys or (bool(required) and required <= keys)
+
+
+# Credentials
+
+
+def _mask(node: Node, path: Path, named: bool, problems: list[Problem]) -> Node:
+    """The node with a mask in place of every credential; `named`: a key above has the name of one."""
+    match node:
+        case Table():
+            return _mask_table(node, path, named, problems)
+        case Items():
+            items = (
+                _mask(item, (*path, str(index)), named, problems) for index, item in enumerate(node.items)
+            )
+            return Items(tuple(items), node.origin)
+        case Leaf() if _is_secret(node.value, path, named):
+            shown = ".".join(path)
+            text = f"`{shown}` holds what looks like a credential; a configuration must not"
+            problems.append(Problem(node.origin, text, _SECRET_HINT, key=shown))
+            return Leaf(MASK, node.origin)
+        case Leaf():
+            return node
+
+
+def _mask_table(table: Table, path: Path, named: bool, problems: list[Problem]) -> Table:
+    children: dict[str, Node] = {}
+    for key, child in table.children.items():
+        here = (*path, redact(key))
+        if here[-1] != key:
+            text = f"the key `{'.'.join(here)}` looks like a credential itself"
+            problems.append(Problem(child.origin, text, _SECRET_HINT))
+        else:
+            children[key] = _mask(child, here, named or is_secret_name(key), problems)
+    return Table(children, table.origin)
+
+
+def _is_secret(value: object, path: Path, named: bool) -> bool:
+    if value is None or isinstance(value, bool) or value == "":
+        return False
+    name = next((part for part in reversed(path) if not part.isdecimal()), "")
+    return named or (isinstance(value, str) and is_secret_value(value, name))
+
+
+# Unknown keys
+
+
+def _known(node: Node, section: type[Section], path: Path, problems: list[Problem]) -> Node:
+    match node:
+        case Table():
+            return _known_table(node, section, path, problems)
+        case Items():
+            items = (
+                _known(item, section, (*path, str(index)), problems) for index, item in enumerate(node.items)
+            )
+            return Items(tuple(items), node.origin)
+        case Leaf():
+            return node
+
+
+def _known_table(table: Table, section: type[Section], path: Path, problems: list[Problem]) -> Table:
+    """The table without keys that its section does not have."""
+    children: dict[str, Node] = {}
+    fields = fields_of(section)
+    for key, child in table.children.items():
+        here = (*path, key)
+        if key in fields:
+            inner = section_of(fields[key])
+            children[key] = child if inner is None else _known(child, inner, here, problems)
+        elif not _holds_reported(here, problems):
+            problems.append(_unknown(key, child, path))
+    return Table(children, table.origin)
+
+
+def _holds_reported(path: Path, problems: list[Problem]) -> bool:
+    """Whether a problem is already known at a path or below it: a credential, say, where no key is."""
+    name = ".".join(path)
+    return any(f"{problem.key}.".startswith(f"{name}.") for problem in problems if problem.key)
+
+
+def _unknown(key: str, node: Node, path: Path) -> Problem:
+    children = frozenset(node.children) if isinstance(node, Table) else frozenset[str]()
+    explained = explain_unknown(key, _schema_path(path), children)
+    # What is no name is not repeated: it is text, perhaps private, of a file that is no configuration.
+    shown = f"`{'.'.join((*path, key))}`" if _NAME.fullmatch(key) else "(not a name)"
+    return Problem(node.origin, f"unknown key {shown}: {explained.text}", meant=explained.meant)
+
+
+def _schema_path(path: Path) -> str:
+    """The path as the schema knows it, without positions in lists."""
+    return ".".join(part for part in path if not part.isdecimal())
+
+
+# Values
+
+
+def _validate(tree: Table) -> RunConfig | Complaints:
+    """The configuration, or pydantic's complaints: one for each key that is wrong or missing."""
+    try:
+        return RunConfig.model_validate(plain(tree))
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+    located = {_locate(tree, detail): detail for detail in details}
+    return {
+        _innermost_key(path): detail for path, detail in located.items() if not _has_deeper(path, located)
+    }
+
+
+def _has_deeper(path: Path, paths: Iterable[Path]) -> bool:
+    """Whether another complaint is about a part of this value: of a union's branches, the one that was meant
+    gets furthest."""
+    return any(len(other) > len(path) and other[: len(path)] == path for other in paths)
+
+
+def _locate(tree: Table, detail: Mapping[str, Any]) -> Path:
+    """Where in the tree pydantic's complaint is, without the names it gives to the branches of unions."""
+    location: list[str | int] = list(detail["loc"])
+    missing = [str(location.pop())] if detail["type"] == "missing" else []
+    path: list[str] = []
+    node: Node = tree
+    for part in location:
+        if isinstance(node, Table) and part in node.children:
+            node = node.children[str(part)]
+        elif isinstance(node, Items) and isinstance(part, int):
+            node = node.items[part]
+        else:
+            continue
+        path.append(str(part))
+    return (*path, *missing)
+
+
+def _innermost_key(path: Path) -> Path:
+    """The path without positions in a list at its end."""
+    return _innermost_key(path[:-1]) if path[-1].isdecimal() else path
+
+
+def _explain(tree: Table, path: Path, complaint: Mapping[str, Any]) -> Problem:
+    """A complaint in our words: the key, what it may hold and what it holds."""
+    name, key, node = ".".join(path), KEYS[_schema_path(path)], _last_node(tree, path)
+    match complaint["type"]:
+        case "missing":
+            text = f"missing key `{name}`: {key.help}"
+        case "value_error":
+            text = f"`{name}`: {complaint['ctx']['error']}"
+        case _:
+            text = f"`{name}`: expected {key.expected}, got {echo(node)}"
+    return Problem(node.origin, text, key=name)
+
+
+def _last_node(tree: Table, path: Path) -> Node:
+    """The last node that exists on a path."""
+    node: Node = tree
+    for part in path:
+        if isinstance(node, Items):
+            node = node.items[int(part)]
+        elif isinstance(node, Table) and part in node.children:
+            node = node.children[part]
+    return node

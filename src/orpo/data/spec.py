@@ -1,0 +1,52 @@
+"""What names a source of rows, and what opening one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from orpo.data.rows import Row
+
+Role = Literal["train", "eval"]
+"""What the rows are for; it decides which split is read where none is named."""
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """Names a source: a local file, a folder of files, or a Hub dataset."""
+
+    path: str
+    """Local path or Hub id."""
+
+    config: str | None = None
+    """Configuration of a Hub dataset."""
+
+    split: str | None = None
+    """Split to read; None: the one that its name and the role suggest."""
+
+    revision: str | None = None
+    """Branch, tag or commit of a Hub dataset."""
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source whose rows can be read, once."""
+
+    name: str
+    """As the user named it."""
+
+    rows: Iterator[Row]
+    """The rows of the chosen split, streamed."""
+
+    split: str | None = None
+    """The split that was chosen; None where the source has no splits."""
+
+    splits: tuple[str, ...] = ()
+    """All the splits that the source has."""
+
+    fingerprint: str | None = None
+    """Identity of the content, `sha256:…`, `hub:COMMIT:…` or `datasets:…`; None if only reading can tell."""
+
+    spec: SourceSpec | None = None
+    """What was opened, chosen split filled in; None for rows in memory."""

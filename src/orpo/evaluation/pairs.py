@@ -1,0 +1,63 @@
+"""The objective's metrics on held-out pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from orpo.data.batching import split_batch
+from orpo.data.collate import batch_totals, pad_batch
+from orpo.data.tokenized import TokenizedPairs
+from orpo.modeling.scorer import PairScorer
+from orpo.objectives import Objective
+from orpo.ops.distributed import World
+from orpo.ops.means import WeightedMeans, add_shares
+from orpo.ops.precision import autocast
+
+
+@torch.no_grad()
+def evaluate_pairs(
+    scorer: PairScorer,
+    objective: Objective,
+    pairs: TokenizedPairs,
+    *,
+    pad_id: int,
+    max_tokens: int,
+    world: World,
+    dtype: torch.dtype | None,
+    on_forward: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Metrics of all `pairs` as one batch: like the loss, they do not depend on how it is split.
+
+    Args:
+        scorer: the model in evaluation mode; not DDP's wrapper, since ranks may leave early.
+        objective: whose loss and metrics are taken.
+        pairs: held-out pairs, the same on every rank.
+        pad_id: fills padded rows.
+        max_tokens: tokens, padding included, per forward pass and device.
+        world: the pairs are shared out over its processes.
+        dtype: autocast type, or None.
+        on_forward: called after each forward pass.
+
+    Returns:
+        Every metric by name, the same on every rank.
+    """
+    totals = batch_totals(pairs)
+    plans = split_batch(pairs.branch_lengths.tolist(), world_size=world.size, max_tokens=max_tokens)
+    sums: dict[str, Tensor] = {}
+    for plan in plans[world.rank]:
+        batch = pad_batch(
+            [pairs[i] for i in plan.indices],
+            pad_id=pad_id,
+            score_prompt=objective.scores_prompt,
+            weight=plan.weight,
+        )
+        with autocast(world.device, dtype):
+            scores = scorer(batch.to(world.device))
+        add_shares(sums, objective(scores, totals).metrics)
+        on_forward()
+    means = WeightedMeans()
+    means.add(sums, weight=1.0)
+    return means.take(world)

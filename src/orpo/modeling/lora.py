@@ -1,0 +1,37 @@
+"""LoRA adapters through PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import PreTrainedModel
+
+from orpo.errors import ConfigError
+
+
+def add_lora(
+    model: PreTrainedModel, *, r: int, alpha: float, dropout: float, target: str | Sequence[str]
+) -> PeftModel:
+    """Freeze `model` and give it trainable adapters.
+
+    Args:
+        r: rank.
+        alpha: scale; the adapters' product is multiplied by alpha / r.
+        dropout: dropout inside the adapters.
+        target: `all-linear`, or names of modules.
+
+    Raises:
+        ConfigError: no module has such a name.
+    """
+    modules = target if isinstance(target, str) else list(target)
+    config = LoraConfig(
+        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, task_type="CAUSAL_LM"
+    )
+    try:
+        return get_peft_model(model, config)  # type: ignore[return-value]
+    except ValueError as error:
+        leaves = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")})
+        raise ConfigError(
+            f"model.lora.target: {error}", hint=f"Modules of this model: {', '.join(leaves)}; or all-linear."
+        ) from None

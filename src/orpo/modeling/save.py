@@ -1,0 +1,70 @@
+"""Write `model/`: Hugging Face format, safetensors only, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def save_model(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    target: Path,
+    *,
+    merge: bool,
+    stop_ids: tuple[int, ...],
+    card: str,
+) -> None:
+    """Write weights, tokenizer and model card, replacing what `target` held.
+
+    Everything is written beside `target` first and renamed at the end, so that an interrupted save leaves
+    the previous model or none.
+
+    Args:
+        model: the trained model; of PEFT's wrapper only the adapter is written, unless `merge`.
+        tokenizer: with the chat template that the model was trained with.
+        target: the folder to write.
+        merge: write the adapter merged into its base instead.  `model` itself stays unmerged.
+        stop_ids: tokens that end a response; generation stops at any of them.
+        card: text of README.md.
+    """
+    staged = target.with_name(target.name + ".tmp")
+    shutil.rmtree(staged, ignore_errors=True)
+    _add_stop_ids(model, stop_ids)
+    if merge and isinstance(model, PeftModel):
+        model.get_base_model().save_pretrained(staged, state_dict=merged_weights(model))
+    else:
+        model.save_pretrained(staged)
+    tokenizer.save_pretrained(staged)
+    (staged / "README.md").write_text(card, encoding="utf-8")
+    shutil.rmtree(target, ignore_errors=True)
+    staged.rename(target)
+
+
+def merged_weights(model: PeftModel) -> dict[str, Tensor]:
+    """The base model's state dict with each adapter's product added, without touching the model."""
+    base = model.get_base_model()
+    weights = {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in base.state_dict().items()
+        if ".lora_" not in name
+    }
+    for name, module in base.named_modules():
+        if isinstance(module, LoraLayer):
+            delta = module.get_delta_weight(model.active_adapter)  # type: ignore[operator]
+            weights[f"{name}.weight"] = module.get_base_layer().weight.detach() + delta.detach()
+    return weights
+
+
+def _add_stop_ids(model: PreTrainedModel | PeftModel, stop_ids: tuple[int, ...]) -> None:
+    """Let `generate` stop where the training data's responses end."""
+    config = (model.get_base_model() if isinstance(model, PeftModel) else model).generation_config
+    known = config.eos_token_id
+    ids = [known] if isinstance(known, int) else list(known or [])
+    ids += [i for i in stop_ids if i not in ids]
+    config.eos_token_id = ids[0] if len(ids) == 1 else ids

@@ -1,0 +1,34 @@
+"""The type of the matrix products."""
+
+from __future__ import annotations
+
+import torch
+
+from orpo.errors import ConfigError
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
+    """The type to autocast to; None for float32.
+
+    Args:
+        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 on a GPU that has it, else float32.
+
+    Raises:
+        ConfigError: the device lacks the type that was asked for.
+    """
+    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
+    if precision == "bfloat16" and not has_bfloat16:
+        name = torch.cuda.get_device_name(device)
+        raise ConfigError(
+            f"training.precision: {name} has no bfloat16", hint="Use float16, float32 or auto."
+        )
+    return _AUTOCAST.get(precision)
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """Autocast to `dtype` on `device`; nothing changes if `dtype` is None."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

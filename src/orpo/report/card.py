@@ -1,0 +1,87 @@
+"""The model card: what was optimised, on what, and how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_NLL = {
+    "paper": "response tokens, averaged per pair, then over pairs",
+    "trl": "prompt and chosen tokens, pooled over all tokens of the batch",
+}
+
+_EVAL_ROWS = {
+    "loss": "loss",
+    "nll_loss": "supervised loss (NLL)",
+    "rewards/accuracies": "pair accuracy",
+    "log_odds_chosen": "mean log odds ratio",
+    "logps/chosen": "mean log-probability, chosen",
+    "logps/rejected": "mean log-probability, rejected",
+}
+
+
+def model_card(definition: Mapping[str, Any], evaluations: list[tuple[int, Mapping[str, float]]]) -> str:
+    """README.md of `model/`.
+
+    Args:
+        definition: what definition.json holds.
+        evaluations: (step, metrics of the held-out pairs), in order; may be empty.
+    """
+    model, objective = definition["model"], definition["objective"]
+    adapter = model["lora"] is not None and not model["lora"]["merge"]
+    sections = [
+        _front_matter(model["name"], adapter),
+        f"# {model['name']}, aligned with ORPO\n",
+        "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one training\n"
+        "run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
+        "## Objective\n",
+        f"`L = L_NLL + lambda * L_OR`, lambda = {objective['lambda']:g}, definition `{objective['definition']}`:\n"
+        f"L_NLL over {_NLL[objective['definition']]}; L_OR = -log sigmoid of the log odds ratio of the\n"
+        "length-averaged response probabilities, averaged over pairs.\n",
+        "## Data\n",
+        _data_table(definition["data"]),
+        "## Held-out pairs\n",
+        _eval_table(evaluations),
+        "## Versions\n",
+        ", ".join(f"{name} {version}" for name, version in definition["versions"].items()) + "\n",
+    ]
+    return "\n".join(sections)
+
+
+def _front_matter(base: str, adapter: bool) -> str:
+    lines = [
+        "---",
+        f"base_model: {base}",
+        f"library_name: {'peft' if adapter else 'transformers'}",
+        "pipeline_tag: text-generation",
+        "tags: [orpo, preference-optimization]",
+        "---",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _data_table(data: Mapping[str, Any]) -> str:
+    lines = ["| use | source | split | rows read | kept | dropped |", "|---|---|---|---|---|---|"]
+    for use in ("train", "eval"):
+        for source in data[use]:
+            dropped = "; ".join(f"{count} {reason}" for reason, count in source["dropped"].items()) or "0"
+            lines.append(
+                f"| {use} | {source['path']} | {source['split'] or ''} | {source['read']} | {source['kept']} |"
+                f" {dropped} |"
+            )
+    tokens = data["tokens"]
+    lines.append("")
+    for use in ("train", "eval"):
+        if use in tokens:
+            lines.append(f"Pairs in the {use} set after tokenisation: {tokens[use]['kept']}.")
+    return "\n".join(lines) + "\n"
+
+
+def _eval_table(evaluations: list[tuple[int, Mapping[str, float]]]) -> str:
+    if not evaluations:
+        return "None were given.\n"
+    (first_step, first), (last_step, last) = evaluations[0], evaluations[-1]
+    lines = [f"| metric | step {first_step} | step {last_step} |", "|---|---|---|"]
+    lines += [f"| {label} | {first[key]:.4f} | {last[key]:.4f} |" for key, label in _EVAL_ROWS.items()]
+    return "\n".join(lines) + "\n"

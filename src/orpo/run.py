@@ -1,0 +1,414 @@
+"""The composition root: from a configuration to a trained model in its run directory, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from rich.console import Console
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+
+from orpo.config import (
+    DataSection,
+    LoadedConfig,
+    ModelSection,
+    ObjectiveSection,
+    RunConfig,
+    SourceSection,
+    dump_config,
+    load_config,
+    parse_config,
+)
+from orpo.data import PairTable, RowCounts, SourceReport, SourceSpec, hold_out, read_pairs
+from orpo.data.templates import Template, resolve_template
+from orpo.data.tokenized import TokenizedPairs
+from orpo.data.tokens import PairTokenizer, tokenize_pairs
+from orpo.errors import ConfigError, OrpoError, ResourceError
+from orpo.evaluation.pairs import evaluate_pairs
+from orpo.modeling.load import LoadedModel, load_model
+from orpo.modeling.lora import add_lora
+from orpo.modeling.save import save_model
+from orpo.modeling.scorer import PairScorer
+from orpo.objectives import OBJECTIVES, Objective
+from orpo.ops.distributed import World, join_world
+from orpo.ops.precision import autocast_dtype
+from orpo.report.card import model_card
+from orpo.rundir import RunDirectory, Status, require_free
+from orpo.text import printable
+from orpo.training.callbacks import tracker_callbacks
+from orpo.training.loop import TrainingLoop
+from orpo.training.progress import ProgressCallback, counting
+
+log = logging.getLogger(__name__)
+
+AUTO_MAX_LENGTH = 2048
+AUTO_MAX_TOKENS = 8192
+
+Rows = Iterable[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run leaves in memory and on disk."""
+
+    path: Path
+    """The run directory."""
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+
+    summary: Mapping[str, Any]
+    """What summary.json holds."""
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Tokenised pairs and the account of how they came to be."""
+
+    train: TokenizedPairs
+    eval: TokenizedPairs | None
+    template: Template
+    max_length: int
+    record: Mapping[str, Any]
+    """`train` and `eval` sources with their counts and fingerprints, and the counts of tokenisation."""
+
+
+def train(
+    config: RunConfig | Mapping[str, Any] | str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    train_rows: Rows | None = None,
+    eval_rows: Rows | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    console: Console | None = None,
+) -> TrainingResult:
+    """Train on preference pairs; one process, or one of several started by torchrun.
+
+    Args:
+        config: a `RunConfig`, nested mappings with its keys, or the path of a YAML file.
+        overrides: ``key=value`` with dotted keys, applied last.
+        train_rows: rows in memory to use instead of ``data.train``.
+        eval_rows: rows in memory to use instead of ``data.eval``.
+        callbacks: `transformers.TrainerCallback`s beside those of ``training.report_to``.
+        console: where to show progress; None shows none.
+
+    Raises:
+        OrpoError: anything that the user can act on; see `orpo.errors`.
+        KeyboardInterrupt: after the run directory was brought into a readable state.
+    """
+    if isinstance(config, str | os.PathLike):
+        loaded = load_config(config, overrides)
+    elif isinstance(config, LoadedConfig):
+        loaded = config
+    else:
+        loaded = parse_config(config, overrides)
+    with join_world() as world:
+        if not world.is_main:
+            logging.getLogger("orpo").setLevel(logging.ERROR)
+        try:
+            return _train(loaded, world, train_rows, eval_rows, callbacks, console)
+        except torch.OutOfMemoryError as error:
+            raise ResourceError(
+                f"out of memory on {world.device}: {str(error).splitlines()[0]}",
+                hint="Lower training.max_tokens (memory only), set training.gradient_checkpointing, or use model.lora.",
+            ) from None
+
+
+def _train(
+    loaded: LoadedConfig,
+    world: World,
+    train_rows: Rows | None,
+    eval_rows: Rows | None,
+    callbacks: Sequence[TrainerCallback],
+    console: Console | None,
+) -> TrainingResult:
+    started = time.perf_counter()
+    config, settings = loaded.config, loaded.config.training
+    if world.is_main:
+        require_free(config.output)
+    world.wait()
+    trackers = tracker_callbacks(settings.report_to)
+    dtype = autocast_dtype(settings.precision, world.device)
+
+    set_seed(settings.seed)
+    source = load_model(
+        config.model.name,
+        revision=config.model.revision,
+        dtype=config.model.dtype,
+        random_init=config.model.random_init,
+    )
+    data = _prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
+    model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
+    objective = _objective(config.objective)
+    max_tokens = AUTO_MAX_TOKENS if settings.max_tokens == "auto" else settings.max_tokens
+    _announce(config, model, data, dtype, max_tokens)
+
+    definition = _definition(config, source, model, data)
+    run_dir = None
+    if world.is_main:
+        run_dir = RunDirectory.create(config.output)
+        run_dir.write_config(dump_config(loaded))
+        run_dir.write_definition(definition)
+
+    def evaluate(on_forward: Any) -> dict[str, float]:
+        assert data.eval is not None
+        return evaluate_pairs(
+            PairScorer(model),
+            objective,
+            data.eval,
+            pad_id=source.tokenizer.pad_token_id or 0,
+            max_tokens=max_tokens,
+            world=world,
+            dtype=dtype,
+            on_forward=on_forward,
+        )
+
+    def save() -> None:
+        if run_dir is not None:
+            save_model(
+                model,
+                source.tokenizer,
+                run_dir.model,
+                merge=config.model.lora is not None and config.model.lora.merge,
+                stop_ids=data.train.stop_ids,
+                card=model_card(definition, loop.evaluations),
+            )
+        world.wait()
+
+    progress = ProgressCallback(console) if console is not None else None
+    loop = TrainingLoop(
+        model=model,
+        tokenizer=source.tokenizer,
+        objective=objective,
+        pairs=data.train,
+        settings=settings,
+        max_tokens=max_tokens,
+        world=world,
+        evaluate=evaluate if data.eval is not None else None,
+        save=save,
+        run_dir=run_dir,
+        output=config.output,
+        callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
+    )
+    status: Status = "failed"
+    try:
+        loop.run()
+        save()
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        if progress is not None:
+            progress.close()
+        summary = {
+            "status": status,
+            "steps": loop.step,
+            "model_step": loop.step if status == "finished" else None,
+            "train": loop.last_train,
+            "eval": {
+                "first": loop.evaluations[0][1] if loop.evaluations else None,
+                "last": loop.evaluations[-1][1] if loop.evaluations else None,
+            },
+            "rows": data.record,
+            "wall_seconds": time.perf_counter() - started,
+        }
+        if run_dir is not None:
+            run_dir.write_summary(summary)
+    return TrainingResult(Path(config.output).expanduser(), model, source.tokenizer, summary)
+
+
+def _prepare_data(
+    config: DataSection,
+    source: LoadedModel,
+    seed: int,
+    train_rows: Rows | None,
+    eval_rows: Rows | None,
+    console: Console | None,
+) -> PreparedData:
+    """Read, hold out and tokenise the pairs."""
+    transcripts = "text" if config.template == "none" else "messages"
+    train = read_pairs(_sources(config.train, train_rows), role="train", transcripts=transcripts)
+    _report_sources("train", train.sources)
+    held_out: PairTable | None = None
+    eval_sources: Sequence[SourceReport] = ()
+    if eval_rows is not None or isinstance(config.eval, tuple):
+        eval_specs = config.eval if isinstance(config.eval, tuple) else ()
+        held_out = read_pairs(_sources(eval_specs, eval_rows), role="eval", transcripts=transcripts)
+        eval_sources = held_out.sources
+        _report_sources("eval", eval_sources)
+    elif config.eval is not None:
+        train, held_out = hold_out(train, config.eval, seed)
+        log.info("eval: %d of these pairs held out", len(held_out))
+
+    max_length = _max_length(config.max_length, source.max_positions)
+    tables = {"train": train} | ({"eval": held_out} if held_out is not None else {})
+    template = resolve_template(
+        source.tokenizer, config.template, (pair.prompt for table in tables.values() for pair in table)
+    )
+    pair_tokenizer = PairTokenizer(
+        source.tokenizer, template, max_length=max_length, truncation=config.truncation
+    )
+    tokenized: dict[str, TokenizedPairs] = {}
+    token_counts: dict[str, Any] = {}
+    for use, table in tables.items():
+        counts = RowCounts(read=len(table), kept=len(table))
+        with counting(console, f"tokenising {use} pairs", len(table)) as progress:
+            tokenized[use] = tokenize_pairs(table, pair_tokenizer, counts, progress)
+        token_counts[use] = _counts_record(counts)
+        log.info("%s: %s", use, _counts_line(counts, f"pairs kept at max_length {max_length}"))
+    record = {
+        "train": [_source_record(report) for report in train.sources],
+        "eval": [_source_record(report) for report in eval_sources],
+        "tokens": token_counts,
+    }
+    return PreparedData(tokenized["train"], tokenized.get("eval"), template, max_length, record)
+
+
+def _sources(specs: Sequence[SourceSection], rows: Rows | None) -> list[SourceSpec | Rows]:
+    return [rows] if rows is not None else [SourceSpec(**spec.model_dump()) for spec in specs]
+
+
+def _max_length(configured: int | str, positions: int | None) -> int:
+    if isinstance(configured, str):
+        return min(AUTO_MAX_LENGTH, positions or AUTO_MAX_LENGTH)
+    if positions is not None and configured > positions:
+        raise ConfigError(
+            f"data.max_length: expected at most the model's {positions} positions, got {configured}",
+            hint=f"Set data.max_length={positions}, or auto.",
+        )
+    return configured
+
+
+def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | PeftModel:
+    """The model that is trained: the loaded one, or its adapters."""
+    model: PreTrainedModel | PeftModel = source.model
+    lora = config.model.lora
+    if lora is not None:
+        model = add_lora(
+            source.model, r=lora.r, alpha=lora.alpha, dropout=lora.dropout, target=lora.target
+        )
+    elif config.model.dtype != "float32":
+        log.warning(
+            "model.dtype is %s: updates smaller than its resolution are lost; float32 with "
+            "training.precision=bfloat16 keeps them",
+            config.model.dtype,
+        )
+    if config.training.gradient_checkpointing:
+        source.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model
+
+
+def _objective(config: ObjectiveSection) -> Objective:
+    coefficients = config.model_dump(exclude={"name"})
+    return OBJECTIVES[config.name](**coefficients)
+
+
+def _definition(
+    config: RunConfig, source: LoadedModel, model: torch.nn.Module, data: PreparedData
+) -> dict[str, Any]:
+    """What definition.json holds."""
+    lora = config.model.lora
+    return {
+        "objective": config.objective.model_dump(by_alias=True),
+        "model": {
+            "name": config.model.name,
+            "revision": config.model.revision,
+            "commit": source.commit,
+            "random_init": config.model.random_init,
+            "lora": lora.model_dump() if lora is not None else None,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        },
+        "template": {"name": data.template.name, "sha256": data.template.sha256},
+        "data": {**data.record, "max_length": data.max_length, "truncation": config.data.truncation},
+        "versions": {"python": platform.python_version()}
+        | {name: version(name) for name in ("orpo", "torch", "transformers", "peft", "datasets", "tokenizers")},
+    }
+
+
+def _source_record(report: SourceReport) -> dict[str, Any]:
+    return {
+        "path": report.name,
+        "split": report.split,
+        "shape": report.shape.value,
+        "fingerprint": report.fingerprint,
+        **_counts_record(report.counts),
+    }
+
+
+def _counts_record(counts: RowCounts) -> dict[str, Any]:
+    return {
+        "read": counts.read,
+        "kept": counts.kept,
+        "dropped": dict(counts.dropped),
+        "notes": dict(counts.notes),
+    }
+
+
+def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
+    """Say what was found, with one example."""
+    for report in reports:
+        split = f", split {report.split}" if report.split else ""
+        log.info("%s: %s%s: detected %s", use, report.name, split, report.shape.value)
+        log.info("%s: %s", use, _counts_line(report.counts, "rows kept"))
+        example = report.example
+        prompt = (
+            example.prompt
+            if isinstance(example.prompt, str)
+            else " ".join(f"[{turn.role}] {turn.content}" for turn in example.prompt)
+        )
+        log.info(
+            "  example %s\n    prompt    %s\n    chosen    %s\n    rejected  %s",
+            example.where,
+            *(printable(text, 100) for text in (prompt, example.chosen, example.rejected)),
+        )
+
+
+def _counts_line(counts: RowCounts, what: str) -> str:
+    parts = [f"{counts.kept} of {counts.read} {what}"]
+    parts += [f"dropped {n}: {reason} (first {counts.examples[reason]})" for reason, n in counts.dropped.items()]
+    parts += [f"note {n}: {note}" for note, n in counts.notes.items()]
+    return "; ".join(parts)
+
+
+def _announce(
+    config: RunConfig,
+    model: torch.nn.Module,
+    data: PreparedData,
+    dtype: torch.dtype | None,
+    max_tokens: int,
+) -> None:
+    """Say what is about to be optimised, on what."""
+    parameters = list(model.parameters())
+    trainable = sum(p.numel() for p in parameters if p.requires_grad)
+    log.info(
+        "model: %s, %s parameters, %s trained, %s products",
+        config.model.name,
+        f"{sum(p.numel() for p in parameters):,}",
+        f"{trainable:,}",
+        "float32" if dtype is None else str(dtype).removeprefix("torch."),
+    )
+    log.info(
+        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, at most %d tokens per forward pass",
+        config.objective.name,
+        config.objective.definition,
+        config.objective.lambda_,
+        data.template.name,
+        config.training.batch_size,
+        max_tokens,
+    )
+    if alone := int((2 * data.train.branch_lengths > max_tokens).sum()):
+        log.info("%d pairs exceed training.max_tokens and run alone", alone)
+
+
+__all__ = ["OrpoError", "TrainingResult", "train"]

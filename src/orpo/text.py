@@ -1,0 +1,34 @@
+"""Text for a terminal, where data and model output are hostile until proven harmless."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_NAMED = {"\n": "↵", "\t": "→", "\r": "␍"}
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """One line of `text` without control characters, escape sequences or text-direction overrides.
+
+    Args:
+        text: anything, such as a model's output.
+        limit: most characters to keep; the cut is marked with an ellipsis.
+    """
+    safe = "".join(_visible(character) for character in text)
+    return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def _visible(character: str) -> str:
+    if character in _NAMED:
+        return _NAMED[character]
+    return "�" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `9.4 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,262 @@
+"""The training loop: global batches in, an aligned model and a run directory's logs out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+
+from orpo.batch import PaddedBatch, Totals
+from orpo.config.schema import TrainingSection
+from orpo.data.batching import epoch_order, global_batches, split_batch
+from orpo.data.collate import batch_totals, pad_batch
+from orpo.data.tokenized import TokenizedPairs
+from orpo.errors import NumericsError
+from orpo.modeling.scorer import PairScorer
+from orpo.objectives import Objective
+from orpo.ops.distributed import World
+from orpo.ops.memory import peak_memory_bytes
+from orpo.ops.means import WeightedMeans
+from orpo.ops.precision import autocast_dtype
+from orpo.rundir import RunDirectory
+from orpo.training.callbacks import Callbacks, training_arguments
+from orpo.training.optim import make_optimizer, make_schedule
+from orpo.training.step import GradientStep
+
+Evaluate = Callable[[Callable[[], None]], dict[str, float]]
+"""Metrics of the held-out pairs; calls its argument after each forward pass."""
+
+
+@dataclass(frozen=True)
+class PreparedBatch:
+    """One global batch as one rank sees it."""
+
+    micro_batches: Sequence[PaddedBatch]
+    totals: Totals
+    tokens: int
+    """Prompt and response tokens of all pairs over all ranks, padding not counted."""
+
+
+@dataclass
+class Window:
+    """What has happened since the last row of the logs."""
+
+    means: WeightedMeans = field(default_factory=WeightedMeans)
+    pairs: float = 0.0
+    tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+
+class TrainingLoop:
+    """Runs optimizer steps over a seeded order of pairs.
+
+    Args:
+        model: what is trained: a causal language model, or PEFT's wrapper of one, on the right device.
+        tokenizer: handed to callbacks; its padding id, if any, fills padded rows.
+        objective: the loss.
+        pairs: training pairs.
+        settings: the optimisation.
+        max_tokens: tokens, padding included, per forward pass and device.
+        world: this process among its peers.
+        evaluate: metrics of held-out pairs, or None without any.
+        save: writes the model as it is now; called on every rank.
+        run_dir: where the logs go; None on every rank but the main one.
+        output: the run directory's path, for callbacks.
+        callbacks: transformers' callbacks.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        objective: Objective,
+        pairs: TokenizedPairs,
+        settings: TrainingSection,
+        max_tokens: int,
+        world: World,
+        evaluate: Evaluate | None,
+        save: Callable[[], None],
+        run_dir: RunDirectory | None,
+        output: str,
+        callbacks: Sequence[TrainerCallback],
+    ) -> None:
+        self._objective = objective
+        self._pairs = pairs
+        self._lengths = pairs.branch_lengths
+        self._settings = settings
+        self._max_tokens = max_tokens
+        self._world = world
+        self._evaluate_pairs = evaluate
+        self._save = save
+        self._run_dir = run_dir
+        self._pad_id = tokenizer.pad_token_id or 0
+        self._steps_per_epoch = math.ceil(len(pairs) / settings.batch_size)
+        self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._steps_per_epoch)
+
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._optimizer = make_optimizer(model, settings)
+        self._schedule: LRScheduler = make_schedule(self._optimizer, settings, self.total_steps)
+        dtype = autocast_dtype(settings.precision, world.device)
+        self._scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
+        scorer = PairScorer(model)
+        wrapped = DistributedDataParallel(scorer) if world.size > 1 else scorer
+        self._gradient_step = GradientStep(wrapped, objective, world, dtype, self._scaler)
+        self._callbacks = Callbacks(
+            callbacks,
+            args=training_arguments(
+                settings,
+                output=output,
+                total_steps=self.total_steps,
+                world=world,
+                evaluates=evaluate is not None,
+            ),
+            model=model,
+            tokenizer=tokenizer,
+            optimizer=self._optimizer,
+            scheduler=self._schedule,
+            total_steps=self.total_steps,
+            world=world,
+        )
+        self._model = model
+        self._window = Window()
+        self.last_train: dict[str, float] = {}
+        self.evaluations: list[tuple[int, dict[str, float]]] = []
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self._callbacks.state.global_step
+
+    def run(self) -> None:
+        """Train to the end, or until a callback stops it.
+
+        Raises:
+            NumericsError: a logged loss is not finite.
+        """
+        callbacks = self._callbacks
+        callbacks.fire("on_train_begin")
+        if self._evaluate_pairs is not None:
+            self._evaluate()
+        self._model.train()
+        self._window = Window()
+        epoch = 0
+        while not callbacks.control.should_training_stop:
+            self._run_epoch(epoch)
+            epoch += 1
+        callbacks.fire("on_train_end")
+
+    def _run_epoch(self, epoch: int) -> None:
+        callbacks = self._callbacks
+        callbacks.fire("on_epoch_begin")
+        for done, batch in enumerate(self._batches(epoch), start=1):
+            callbacks.fire("on_step_begin")
+            learning_rate = self._update(batch)
+            callbacks.state.global_step += 1
+            callbacks.state.epoch = epoch + done / self._steps_per_epoch
+            callbacks.fire("on_step_end")
+            self._log_evaluate_save(learning_rate)
+            if callbacks.control.should_epoch_stop or callbacks.control.should_training_stop:
+                break
+        callbacks.fire("on_epoch_end")
+
+    def _batches(self, epoch: int) -> Iterator[PreparedBatch]:
+        """This rank's share of each global batch of an epoch."""
+        settings = self._settings
+        order = epoch_order(len(self._pairs), seed=settings.seed, epoch=epoch, shuffle=settings.shuffle)
+        for indices in global_batches(order, settings.batch_size):
+            pairs = [self._pairs[int(i)] for i in indices]
+            totals = batch_totals(pairs)
+            plans = split_batch(
+                self._lengths[indices].tolist(),
+                world_size=self._world.size,
+                max_tokens=self._max_tokens,
+            )
+            micro_batches = [
+                pad_batch(
+                    [pairs[i] for i in plan.indices],
+                    pad_id=self._pad_id,
+                    score_prompt=self._objective.scores_prompt,
+                    weight=plan.weight,
+                )
+                for plan in plans[self._world.rank]
+            ]
+            tokens = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs)
+            yield PreparedBatch(micro_batches, totals, tokens)
+
+    def _update(self, batch: PreparedBatch) -> float:
+        """One optimizer step; returns the learning rate that it used."""
+        callbacks = self._callbacks
+        shares = self._gradient_step(
+            batch.micro_batches, batch.totals, lambda: callbacks.fire("on_substep_end")
+        )
+        self._scaler.unscale_(self._optimizer)
+        limit = self._settings.max_grad_norm or math.inf
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        callbacks.fire("on_pre_optimizer_step")
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        callbacks.fire("on_optimizer_step")
+        learning_rate = self._schedule.get_last_lr()[0]
+        self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+        # Every rank holds the same gradient norm; its shares add up to one.
+        self._window.means.add({**shares, "grad_norm": grad_norm / self._world.size}, batch.totals.pairs)
+        self._window.pairs += batch.totals.pairs
+        self._window.tokens += batch.tokens
+        return learning_rate
+
+    def _log_evaluate_save(self, learning_rate: float) -> None:
+        control = self._callbacks.control
+        is_last = self.step >= self.total_steps or control.should_training_stop
+        if control.should_log or is_last:
+            self._log(learning_rate)
+        if self._callbacks.control.should_evaluate and self._evaluate_pairs is not None:
+            self._evaluate()
+        if self._callbacks.control.should_save:
+            self._save()
+            self._callbacks.fire("on_save")
+
+    def _log(self, learning_rate: float) -> None:
+        """Write a row of train metrics: pair-weighted means since the last row."""
+        window = self._window
+        means = window.means.take(self._world) | {"learning_rate": learning_rate}
+        if not math.isfinite(means["loss"]):
+            raise NumericsError(
+                f"the loss is not finite ({means['loss']}) at step {self.step}",
+                hint="Lower training.learning_rate, or use float32 or bfloat16 instead of float16.",
+            )
+        seconds = time.perf_counter() - window.started
+        timing = {
+            "tokens_per_second": window.tokens / seconds,
+            "pairs_per_second": window.pairs / seconds,
+            "seconds": seconds,
+            "peak_memory_bytes": peak_memory_bytes(self._world.device),
+        }
+        self.last_train = means
+        if self._run_dir is not None:
+            self._run_dir.append_metrics({"step": self.step, "split": "train", **means})
+            self._run_dir.append_timing({"step": self.step, **timing})
+        self._callbacks.log(means | timing)
+        self._window = Window()
+
+    def _evaluate(self) -> None:
+        """Score the held-out pairs, outside the clock of the log's window."""
+        assert self._evaluate_pairs is not None
+        started = time.perf_counter()
+        self._model.eval()
+        metrics = self._evaluate_pairs(lambda: self._callbacks.fire("on_prediction_step"))
+        self._model.train()
+        self.evaluations.append((self.step, metrics))
+        if self._run_dir is not None:
+            self._run_dir.append_metrics({"step": self.step, "split": "eval", **metrics})
+        self._callbacks.evaluated({f"eval_{name}": value for name, value in metrics.items()})
+        self._window.started += time.perf_counter() - started
+

@@ -1,0 +1,59 @@
+"""Optimizer and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+
+from orpo.config.schema import TrainingSection
+from orpo.errors import ConfigError
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSection) -> torch.optim.Optimizer:
+    """AdamW over the trainable parameters, with decoupled decay on matrices only.
+
+    Biases and norm scales are vectors and are not decayed.
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=settings.learning_rate,
+        betas=(settings.adam_beta1, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        fused=True,
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, settings: TrainingSection, total_steps: int
+) -> LRScheduler:
+    """The named schedule of transformers over `total_steps`, after a linear warm-up."""
+    return get_scheduler(
+        settings.schedule,
+        optimizer,
+        num_warmup_steps=warmup_steps(settings.warmup, total_steps),
+        num_training_steps=total_steps,
+    )
+
+
+def warmup_steps(warmup: float, total_steps: int) -> int:
+    """Steps of warm-up: a fraction of `total_steps` if below 1, else a count.
+
+    Raises:
+        ConfigError: the count leaves no step after the warm-up.
+    """
+    steps = math.ceil(warmup * total_steps) if warmup < 1 else int(warmup)
+    if steps > 0 and steps >= total_steps > 1:
+        raise ConfigError(
+            f"training.warmup: expected fewer steps than the whole run's {total_steps}, got {steps}",
+            hint="Give a fraction such as 0.1, or train for longer.",
+        )
+    return steps

@@ -1,0 +1,66 @@
+"""One optimizer step's gradient: micro-batches, one global normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from orpo.batch import PaddedBatch, Totals
+from orpo.modeling.scorer import PairScorer
+from orpo.objectives import Objective
+from orpo.ops.distributed import World
+from orpo.ops.means import add_shares
+from orpo.ops.precision import autocast
+
+
+@dataclass(frozen=True)
+class GradientStep:
+    """Accumulates the gradient of a global batch.
+
+    Because the objective divides by the global batch's counts, the micro-batches' losses simply add up: the
+    gradient does not depend on how the batch is split over micro-batches and ranks.
+    """
+
+    scorer: PairScorer | DistributedDataParallel
+    objective: Objective
+    world: World
+    autocast_dtype: torch.dtype | None
+    scaler: torch.amp.GradScaler
+
+    def __call__(
+        self, micro_batches: Sequence[PaddedBatch], totals: Totals, on_substep_end: Callable[[], None]
+    ) -> dict[str, Tensor]:
+        """Backpropagate all micro-batches of this rank.
+
+        Args:
+            micro_batches: at least one, as many on every rank.
+            totals: counts of the global batch, over all ranks.
+            on_substep_end: called between micro-batches.
+
+        Returns:
+            This rank's share of the metrics, on the device.
+        """
+        sums: dict[str, Tensor] = {}
+        for i, batch in enumerate(micro_batches):
+            is_last = i == len(micro_batches) - 1
+            # Ranks exchange gradients once, in the backward pass of the last micro-batch.
+            hold = (
+                self.scorer.no_sync()
+                if isinstance(self.scorer, DistributedDataParallel) and not is_last
+                else nullcontext()
+            )
+            with hold:
+                with autocast(self.world.device, self.autocast_dtype):
+                    scores = self.scorer(batch.to(self.world.device))
+                output = self.objective(scores, totals)
+                # DDP averages gradients over ranks, whose losses are shares of a sum.
+                self.scaler.scale(output.loss * self.world.size).backward()
+            add_shares(sums, output.metrics)
+            if not is_last:
+                on_substep_end()
+        return sums

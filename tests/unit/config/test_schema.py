@@ -1,0 +1,100 @@
+"""The public surface: every key with its default. A change here is a change for every user's files."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
+
+from orpo.config import ModelSection, RunConfig, SourceSection
+from orpo.config.keys import KEYS
+
+REQUIRED = PydanticUndefined
+
+SURFACE = {
+    "model.name": REQUIRED,
+    "model.revision": None,
+    "model.dtype": "float32",
+    "model.random_init": False,
+    "model.lora.r": 16,
+    "model.lora.alpha": 32.0,
+    "model.lora.dropout": 0.0,
+    "model.lora.target": "all-linear",
+    "model.lora.merge": False,
+    "data.train.path": REQUIRED,
+    "data.train.config": None,
+    "data.train.split": None,
+    "data.train.revision": None,
+    "data.eval.path": REQUIRED,
+    "data.eval.config": None,
+    "data.eval.split": None,
+    "data.eval.revision": None,
+    "data.max_length": "auto",
+    "data.truncation": "cut",
+    "data.template": "auto",
+    "objective.name": "orpo",
+    "objective.definition": "paper",
+    "objective.lambda": 0.1,
+    "training.batch_size": 64,
+    "training.max_tokens": "auto",
+    "training.epochs": 1.0,
+    "training.max_steps": None,
+    "training.learning_rate": 8e-6,
+    "training.schedule": "cosine",
+    "training.warmup": 0.1,
+    "training.weight_decay": 0.0,
+    "training.adam_beta1": 0.9,
+    "training.adam_beta2": 0.999,
+    "training.adam_epsilon": 1e-8,
+    "training.max_grad_norm": 1.0,
+    "training.precision": "auto",
+    "training.gradient_checkpointing": False,
+    "training.seed": 42,
+    "training.shuffle": True,
+    "training.log_every": 10,
+    "training.eval_every": None,
+    "training.report_to": (),
+    "output": REQUIRED,
+}
+
+OPTIONAL_SECTIONS = {"model.lora": None, "data.eval": None}
+
+
+def test_the_keys_and_defaults_are_exactly_these() -> None:
+    leaves = {path: key.field.default for path, key in KEYS.items() if key.section is None}
+    assert leaves == SURFACE
+
+
+def test_absent_optional_sections_stay_absent() -> None:
+    assert {path: KEYS[path].field.default for path in OPTIONAL_SECTIONS} == OPTIONAL_SECTIONS
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_every_field_has_a_docstring(path: str) -> None:
+    assert KEYS[path].help, f"no docstring under the field of {path}"
+
+
+def test_a_section_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        ModelSection(name="a").name = "b"  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_plain_strings_are_short_forms_in_python_too() -> None:
+    config = RunConfig.model_validate(
+        {"model": "m", "data": {"train": "t", "eval": ["a", "b"]}, "output": "o"}
+    )
+    assert config.model == ModelSection(name="m")
+    assert config.data.train == (SourceSection(path="t"),)
+    assert config.data.eval == (SourceSection(path="a"), SourceSection(path="b"))
+
+
+@pytest.mark.parametrize(
+    ("warmup", "accepted"), [(0.0, True), (0.1, True), (1.0, True), (100.0, True), (1.5, False)]
+)
+def test_warmup_is_a_fraction_or_a_whole_number_of_steps(warmup: float, accepted: bool) -> None:
+    values = {"model": "m", "data": {"train": "t"}, "output": "o", "training": {"warmup": warmup}}
+    if accepted:
+        assert RunConfig.model_validate(values).training.warmup == warmup
+    else:
+        with pytest.raises(ValidationError, match="fraction below 1 or a whole number"):
+            RunConfig.model_validate(values)

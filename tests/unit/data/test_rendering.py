@@ -1,0 +1,169 @@
+"""The texts of a pair, for templates that do unusual things."""
+
+from __future__ import annotations
+
+import pytest
+
+from orpo.data.pairs import Message, Pair
+from orpo.data.rendering import EMPTY_RESPONSE, INVALID_UNICODE, SYSTEM_LEFT_OUT, Dropped, Renderer, Rendering
+from orpo.data.templates import resolve_template
+from orpo.errors import ConfigError, DataError
+from tests.conversations import chat, pair
+from tests.trap_tokenizers import (
+    CHATML_LIKE,
+    GEMMA_LIKE,
+    LLAMA_LIKE,
+    THINKING,
+    UNCLOSED,
+    UNSTABLE,
+    byte_level,
+)
+
+CHAT_TOKENS = ("<|im_start|>", "<|im_end|>", "<start>", "<end>")
+
+
+def _render(template: str, pair: Pair, *, eos: str | None = "</s>") -> Rendering | Dropped:
+    tokenizer = byte_level(bos="<s>", eos=eos, special=CHAT_TOKENS, template=template)
+    return Renderer(tokenizer, resolve_template(tokenizer, "auto", [pair.prompt])).pair(pair)
+
+
+def _rendered(template: str, pair: Pair, *, eos: str | None = "</s>") -> Rendering:
+    rendering = _render(template, pair, eos=eos)
+    assert isinstance(rendering, Rendering)
+    return rendering
+
+
+def _token(name: str) -> int:
+    return byte_level(bos="<s>", special=CHAT_TOKENS).get_vocab()[name]
+
+
+def test_what_follows_the_end_of_turn_is_left_out() -> None:
+    rendering = _rendered(CHATML_LIKE, pair(chat("hi"), "yes", "no"))
+    assert rendering.prompt == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    assert rendering.chosen == rendering.prompt + "yes<|im_end|>"
+    assert rendering.rejected == rendering.prompt + "no<|im_end|>"
+    assert rendering.end == _token("<|im_end|>")
+
+
+def test_what_a_template_writes_before_the_end_of_turn_is_kept() -> None:
+    rendering = _rendered(LLAMA_LIKE, pair(chat("hi"), "yes", "no"))
+    assert rendering.chosen == "<s>[INST] hi [/INST] yes </s>"
+    assert rendering.end == _token("</s>")
+
+
+def test_contents_may_be_trimmed() -> None:
+    rendering = _rendered(GEMMA_LIKE, pair(chat(" hi "), "  yes\n", "no"))
+    assert rendering.chosen == "<s><start>user\nhi<end>\n<start>model\nyes<end>"
+    assert rendering.end == _token("<end>")
+
+
+def test_a_response_that_contains_the_marker_or_the_closing_is_kept_whole() -> None:
+    content = "responseMarker0<|im_end|>\nand more"
+    rendering = _rendered(CHATML_LIKE, pair(chat("responseMarker0"), content, "no"))
+    assert rendering.chosen == rendering.prompt + content + "<|im_end|>"
+
+
+def test_a_thinking_block_belongs_to_the_response_and_is_noted() -> None:
+    rendering = _rendered(THINKING, pair(chat("hi"), "yes", "no"))
+    assert rendering.prompt.endswith("<|im_start|>assistant\n")
+    assert rendering.chosen == rendering.prompt + "<think>\n\n</think>\n\nyes<|im_end|>"
+    assert rendering.notes == (
+        r"template writes '<think>\n\n</think>\n\n' before the response, scored with it",
+    )
+
+
+def test_a_template_that_does_not_close_the_turn_leaves_that_to_eos() -> None:
+    rendering = _rendered(UNCLOSED, pair(chat("hi"), "yes", "no"))
+    assert rendering.chosen == "user: hi\n\nassistant: yes"
+    assert rendering.end == _token("</s>")
+
+
+def test_no_eos_and_no_closing_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no EOS token and no template closes the response"):
+        _render(UNCLOSED, pair(chat("hi")), eos=None)
+
+
+def test_no_eos_and_plain_text_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no EOS token"):
+        _render(CHATML_LIKE, pair("hi"), eos=None)
+
+
+def test_a_template_that_closes_the_turn_needs_no_eos() -> None:
+    assert _rendered(CHATML_LIKE, pair(chat("hi")), eos=None).chosen.endswith("<|im_end|>")
+
+
+def test_text_stays_text() -> None:
+    assert _rendered(CHATML_LIKE, pair("Q: ", "yes", " no")) == Rendering(
+        "Q: ", "Q: yes", "Q:  no", _token("</s>")
+    )
+
+
+def test_text_becomes_the_users_turn_under_a_named_template() -> None:
+    tokenizer = byte_level()
+    renderer = Renderer(tokenizer, resolve_template(tokenizer, "transcript", ["hi"]))
+    assert renderer.prompt("hi") == renderer.prompt(chat("hi")) == "\n\nHuman: hi\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reason"),
+    [
+        (chat("hi", system="Be kind."), "System role not supported"),
+        ((Message("user", "a"), Message("user", "b")), "Conversation roles must alternate"),
+    ],
+)
+def test_a_refusal_of_the_template_drops_the_pair(prompt: tuple[Message, ...], reason: str) -> None:
+    assert _render(GEMMA_LIKE, pair(prompt)) == Dropped(f"refused by the chat template: {reason}")
+
+
+@pytest.mark.parametrize("expression", ["nothing.inside", "messages + 1"])
+def test_an_expression_that_fails_drops_the_pair(expression: str) -> None:
+    outcome = _render("{{ " + expression + " }}", pair(chat("hi")))
+    assert isinstance(outcome, Dropped)
+    assert outcome.reason.startswith("refused by the chat template: ")
+
+
+def test_invalid_syntax_is_an_error_with_its_line() -> None:
+    with pytest.raises(ConfigError, match="not valid, line 2"):
+        _render("{% for m in messages %}\n{% if %}", pair(chat("hi")))
+
+
+def test_a_template_that_is_not_prefix_stable_is_shown_where_it_diverges() -> None:
+    with pytest.raises(DataError, match="not prefix-stable") as raised:
+        _render(UNSTABLE, pair(chat("hi"), where="b.jsonl:7"))
+    assert raised.value.message.startswith("b.jsonl:7: ")
+    assert "from character 23" in raised.value.message
+    assert "'user: hi</s>assistant: <think>'" in raised.value.message
+    assert "'user: hi</s>assistant: responseMarker0</s>'" in raised.value.message
+
+
+def test_a_template_that_omits_the_response_is_an_error() -> None:
+    with pytest.raises(DataError, match="does not write the assistant's last turn"):
+        _render("{{ messages[0]['content'] }}", pair(chat("hi")))
+
+
+def test_a_template_that_closes_turns_by_content_is_an_error() -> None:
+    by_content = (
+        "{% for m in messages %}{{ m['content'] + ('!' if 'shout' in m['content'] else '') }}"
+        "{{ '</s>' if 'shout' not in m['content'] }}{% endfor %}"
+    )
+    with pytest.raises(DataError, match="ends turns in different ways"):
+        _render(by_content, pair(chat("hi"), "shout"))
+
+
+@pytest.mark.parametrize("template", [CHATML_LIKE, GEMMA_LIKE, LLAMA_LIKE, THINKING, UNCLOSED])
+def test_an_empty_response_is_dropped_whatever_the_template_writes_around_it(template: str) -> None:
+    assert _render(template, pair(chat("hi"), rejected="")) == Dropped(EMPTY_RESPONSE)
+
+
+def test_a_response_that_is_trimmed_away_is_dropped() -> None:
+    assert _render(GEMMA_LIKE, pair(chat("hi"), chosen=" \n")) == Dropped(EMPTY_RESPONSE)
+
+
+def test_a_system_turn_that_the_template_leaves_out_is_noted() -> None:
+    assert _rendered(LLAMA_LIKE, pair(chat("hi", system="Be kind."))).notes == (SYSTEM_LEFT_OUT,)
+    assert _rendered(CHATML_LIKE, pair(chat("hi", system="Be kind."))).notes == ()
+
+
+@pytest.mark.parametrize("prompt", ["hi", chat("hi")])
+def test_a_lone_surrogate_drops_the_pair(prompt: str) -> None:
+    assert _render(CHATML_LIKE, pair(prompt, rejected="no \ud800")) == Dropped(INVALID_UNICODE)

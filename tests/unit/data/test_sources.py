@@ -1,0 +1,83 @@
+"""Opening whatever is named as data."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from orpo.data.sources import open_source
+from orpo.data.spec import SourceSpec
+from orpo.errors import ConfigError, DataError, NetworkError
+from tests.datafiles import PLAIN, write_rows
+
+
+def test_rows_in_memory_are_numbered_from_one() -> None:
+    source = open_source(iter(PLAIN))
+    assert [(row.where, row.values) for row in source.rows] == [("row 1", PLAIN[0]), ("row 2", PLAIN[1])]
+    assert source.spec is None
+
+
+def test_a_dataset_is_read_as_arrow_and_keeps_its_fingerprint() -> None:
+    dataset = datasets.Dataset.from_list(PLAIN).with_format("numpy")
+    source = open_source(dataset)
+    assert [(row.where, row.values) for row in source.rows] == [("row 1", PLAIN[0]), ("row 2", PLAIN[1])]
+    assert source.fingerprint == f"datasets:{dataset._fingerprint}"
+
+
+@pytest.mark.parametrize(
+    "source", [{"train": PLAIN}, datasets.DatasetDict({"train": datasets.Dataset.from_list(PLAIN)})]
+)
+def test_several_splits_in_memory_are_refused(source: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="got a mapping with the keys 'train'") as caught:
+        open_source(source)  # pyright: ignore[reportArgumentType]
+    assert 'dataset["train"]' in str(caught.value.hint)
+
+
+def test_a_row_in_memory_that_is_no_mapping_is_an_error() -> None:
+    with pytest.raises(DataError, match="row 2: expected a mapping, got str"):
+        list(open_source([PLAIN[0], "x"]).rows)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_string_or_a_path_names_a_source(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", PLAIN)
+    assert open_source(path).spec == open_source(str(path)).spec == SourceSpec(str(path))
+
+
+def test_a_path_that_exists_is_local_even_if_it_could_be_a_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path / "owner" / "name" / "a.jsonl", PLAIN)
+    assert len(list(open_source(SourceSpec("owner/name")).rows)) == 2
+
+
+@pytest.mark.parametrize("path", ["pairs", "a/b/c", "https://host/x", "owner/na me", "", "hf://datasets/o/n"])
+def test_what_is_neither_there_nor_a_hub_id_is_an_error(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="is neither an existing file or folder nor a Hub id"):
+        open_source(SourceSpec(path))
+
+
+def test_a_hub_id_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(NetworkError, match=r"nobody/nothing-here\.2: "):
+        open_source(SourceSpec("nobody/nothing-here.2"))
+
+
+def test_local_files_are_opened_without_the_libraries_for_hubs_and_tensors(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "a.jsonl", PLAIN)
+    program = (
+        "import sys; from orpo.data import SourceSpec, read_pairs\n"
+        f"assert len(read_pairs([SourceSpec({str(path)!r})], role='train')) == 2\n"
+        "print([name for name in ('torch', 'datasets', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,152 @@
+"""ORPO against the paper's formulas at 60 digits, value and gradient, both definitions."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from orpo.batch import Scores, Totals
+from orpo.objectives.orpo import ORPO, Definition, log_odds_ratio
+from tests import oracles
+from tests.oracles import TokenPair
+
+logps = st.floats(min_value=-30, max_value=-1e-3)
+token_pairs = st.builds(
+    TokenPair,
+    prompt=st.lists(logps, max_size=5),
+    chosen=st.lists(logps, min_size=1, max_size=5),
+    rejected=st.lists(logps, min_size=1, max_size=5),
+)
+
+
+def scores_of(pairs: list[TokenPair], dtype: torch.dtype = torch.float64) -> tuple[Scores, Totals]:
+    def column(kind: str) -> tuple[Tensor, Tensor]:
+        values = [getattr(pair, kind) for pair in pairs]
+        sums = torch.tensor([math.fsum(v) for v in values], dtype=dtype, requires_grad=True)
+        return sums, torch.tensor([len(v) for v in values], dtype=dtype)
+
+    (chosen, n_w), (rejected, n_l), (prompt, n_x) = column("chosen"), column("rejected"), column("prompt")
+    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, torch.ones(len(pairs), dtype=dtype))
+    totals = Totals(len(pairs), float(n_x.sum()), float(n_w.sum()), float(n_l.sum()))
+    return scores, totals
+
+
+def slope(tensor: Tensor) -> Tensor:
+    assert tensor.grad is not None
+    return tensor.grad
+
+
+def single(a_w: float, a_l: float, dtype: torch.dtype = torch.float32) -> tuple[Scores, Totals]:
+    return scores_of([TokenPair([], [a_w], [a_l])], dtype)
+
+
+def test_worked_example_of_the_literature() -> None:
+    output = ORPO(0.1)(*single(math.log(0.7), math.log(0.4), torch.float64))
+    assert math.exp(output.metrics["log_odds_chosen"]) == pytest.approx(3.5)
+    assert output.metrics["log_odds_chosen"].item() == pytest.approx(1.2528, abs=5e-5)
+    assert -output.metrics["log_odds_ratio"].item() == pytest.approx(0.2513, abs=5e-5)
+    assert output.metrics["nll_loss"].item() == pytest.approx(0.3567, abs=5e-5)
+    assert output.loss.item() == pytest.approx(0.3818, abs=5e-5)
+
+
+@pytest.mark.parametrize("definition", ["paper", "trl"])
+@given(pairs=st.lists(token_pairs, min_size=1, max_size=4), lambda_=st.floats(0, 2))
+def test_loss_equals_the_paper(definition: Definition, pairs: list[TokenPair], lambda_: float) -> None:
+    output = ORPO(lambda_, definition)(*scores_of(pairs))
+    expected = float(oracles.orpo_loss(pairs, lambda_, definition))
+    assert output.loss.item() == pytest.approx(expected, rel=1e-11, abs=1e-12)
+
+
+@given(a_w=logps, a_l=logps)
+def test_odds_ratio_gradient_equals_the_closed_form(a_w: float, a_l: float) -> None:
+    scores, totals = single(a_w, a_l, torch.float64)
+    (ORPO(1.0)(scores, totals).loss - ORPO(0.0)(scores, totals).loss).backward()
+    expected_w, expected_l = oracles.or_gradient(a_w, a_l)
+    assert slope(scores.chosen).item() == pytest.approx(float(expected_w), rel=1e-9, abs=1e-12)
+    assert slope(scores.rejected).item() == pytest.approx(float(expected_l), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("definition", ["paper", "trl"])
+def test_gradient_equals_finite_differences_of_the_oracle(definition: Definition) -> None:
+    pairs = [TokenPair([-2.0, -0.5], [-1.0, -0.2], [-0.7]), TokenPair([-1.5], [-0.3], [-2.0, -1.0, -0.1])]
+    scores, totals = scores_of(pairs)
+    ORPO(0.3, definition)(scores, totals).loss.backward()
+    step = oracles.mpf(10) ** -20
+    for kind in ("chosen", "rejected", "prompt"):
+        for i, pair in enumerate(pairs):
+            moved = TokenPair(**{**vars(pair), kind: [getattr(pair, kind)[0] + step, *getattr(pair, kind)[1:]]})
+            before = oracles.orpo_loss(pairs, 0.3, definition)
+            after = oracles.orpo_loss([moved if j == i else p for j, p in enumerate(pairs)], 0.3, definition)
+            found = getattr(scores, kind).grad
+            found = 0.0 if found is None else found[i].item()
+            assert found == pytest.approx(float((after - before) / step), rel=1e-10, abs=1e-12), (kind, i)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("a_w", [0.0, -1e-45, -1e-8, -3e-8, -1e-4, -1.0, -50.0, -1e4])
+@pytest.mark.parametrize("a_l", [0.0, -1e-45, -1e-8, -3e-8, -1e-4, -1.0, -50.0, -1e4])
+def test_loss_and_gradient_are_finite_at_the_extremes(a_w: float, a_l: float, dtype: torch.dtype) -> None:
+    scores, totals = single(a_w, a_l, dtype)
+    output = ORPO(1.0)(scores, totals)
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    assert torch.isfinite(slope(scores.chosen)).all()
+    assert torch.isfinite(slope(scores.rejected)).all()
+
+
+def test_chosen_gradient_tends_to_its_finite_limit_as_the_response_becomes_certain() -> None:
+    """sigmoid(-LO) / (1 - P_w) = O_l / (P_w + O_l (1 - P_w)), which is O_l at P_w = 1."""
+    for a_w in (-1e-3, -1e-5, -1e-7, 0.0):
+        scores, totals = single(a_w, math.log(0.4), torch.float32)
+        (ORPO(1.0)(scores, totals).loss - ORPO(0.0)(scores, totals).loss).backward()
+        p_w, o_l = math.exp(a_w), 0.4 / 0.6
+        assert -slope(scores.chosen).item() == pytest.approx(o_l / (p_w + o_l * (1 - p_w)), rel=2e-3)
+
+
+def test_rejected_gradient_is_capped_and_never_zeroed_at_certainty() -> None:
+    scores, totals = single(-5.0, 0.0, torch.float32)
+    ORPO(1.0)(scores, totals).loss.backward()
+    assert slope(scores.rejected).item() == pytest.approx(2.0**24, rel=1e-5)
+
+
+def test_equal_responses_have_no_preference() -> None:
+    a = torch.tensor([-0.5, -3.0], dtype=torch.float64)
+    assert torch.equal(log_odds_ratio(a, a), torch.zeros(2, dtype=torch.float64))
+
+
+def test_lambda_zero_is_supervised_fine_tuning() -> None:
+    scores, totals = single(-0.5, -0.7, torch.float64)
+    output = ORPO(0.0)(scores, totals)
+    output.loss.backward()
+    assert output.loss.item() == pytest.approx(0.5)
+    assert slope(scores.rejected).item() == 0.0
+    assert output.metrics["rewards/accuracies"].item() == 1.0
+
+
+def test_metrics_follow_the_peers_conventions() -> None:
+    metrics = ORPO(0.2)(*scores_of([TokenPair([], [-1.0, -3.0], [-3.0])])).metrics
+    assert metrics["logps/chosen"].item() == -2.0
+    assert metrics["logps_sum/chosen"].item() == -4.0
+    assert metrics["rewards/chosen"].item() == pytest.approx(-0.4)
+    assert metrics["rewards/margins"].item() == pytest.approx(0.2)
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+@pytest.mark.parametrize("definition", ["paper", "trl"])
+def test_shares_of_micro_batches_add_up_and_a_pair_of_weight_zero_adds_nothing(definition: Definition) -> None:
+    pairs = [TokenPair([-1.0], [-1.0, -2.0], [-0.5]), TokenPair([-3.0, -1.0], [-0.1], [-4.0, -1.0])]
+    whole, totals = scores_of(pairs)
+    expected = ORPO(0.5, definition)(whole, totals)
+    found: dict[str, float] = {}
+    for pair, weight in [(pairs[0], 1.0), (pairs[1], 1.0), (pairs[0], 0.0)]:
+        part, _ = scores_of([pair])
+        output = ORPO(0.5, definition)(Scores(**{**vars(part), "weight": part.weight * weight}), totals)
+        for name, value in output.metrics.items():
+            found[name] = found.get(name, 0.0) + value.item()
+    for name, value in expected.metrics.items():
+        assert found[name] == pytest.approx(value.item()), name

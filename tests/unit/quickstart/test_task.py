@@ -1,0 +1,164 @@
+"""The quickstart's generator and checker agree, are stable, and keep evaluation apart."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from orpo.quickstart.task import (
+    DAYS,
+    FLAVOURS,
+    FLAWS,
+    GOOD_SHARE,
+    KINDS,
+    NAMES,
+    Split,
+    check,
+    make_pairs,
+    make_prompts,
+    pretraining_text,
+)
+
+PROMPT = "Guest: This is Mira. Could you bake two pear tarts and one plum cake for Friday?\nBaker:"
+
+
+def combination(prompt: str) -> tuple[str, frozenset[str]]:
+    """The guest and the kinds of treats that a request names, read without the module's own parser."""
+    (name,) = re.findall("|".join(rf"\b{name}\b" for name in NAMES), prompt)
+    treats = re.findall(rf"(?:{'|'.join(FLAVOURS)}) (?:{'|'.join(KINDS)})", prompt)
+    assert len(treats) == 2
+    return name, frozenset(treats)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        " With pleasure, Mira! Two pear tarts and one plum cake will be ready on Friday.",
+        " Gladly, Mira: come by on Friday for one plum cake and two pear tarts.",
+        " You can fetch two pear tarts and one plum cake on Friday. Many thanks, Mira!",
+    ],
+)
+def test_a_good_answer_passes_in_any_wording(answer: str) -> None:
+    verdict = check(PROMPT, answer)
+    assert verdict.ok
+    assert verdict.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "breaks off"),
+        (" Gladly, Mira! Two pear tarts and one plum cake will be ready on", "breaks off"),
+        (" Gladly, Nora! Two pear tarts and one plum cake will be ready on Friday.", "greets Nora, not Mira"),
+        (" Gladly! Two pear tarts and one plum cake will be ready on Friday.", "leaves out Mira"),
+        (" Gladly, Mira! Come by on Friday. Many thanks, Mira!", "repeats Mira"),
+        (
+            " Gladly, Mira! Three pear tarts and one plum cake will be ready on Friday.",
+            "says three pear tarts, not two pear tarts",
+        ),
+        (" Gladly, Mira! Two pear tarts will be ready on Friday.", "forgets one plum cake"),
+        (
+            " Gladly, Mira! Two pear tarts, six honey buns and one plum cake will be ready on Friday.",
+            "adds six honey buns",
+        ),
+        (
+            " Gladly, Mira! Two pear tarts, two pear tarts and one plum cake will be ready on Friday.",
+            "adds two pear tarts",
+        ),
+        (" Gladly, Mira! Two pear tarts and one cake will be ready on Friday.", "garbles the order"),
+        (" Gladly, Mira! Two pear tart and one plum cakes will be ready on Friday.", "garbles the order"),
+        (
+            " Gladly, Mira! Two pear tarts and one plum cake will be ready on Monday.",
+            "promises Monday, not Friday",
+        ),
+        (" Gladly, Mira! Two pear tarts and one plum cake will be ready.", "leaves out Friday"),
+        (" Fine, Mira! Two pear tarts and one plum cake will be ready on Friday.", "grumbles"),
+        (" Mira! Two pear tarts and one plum cake will be ready on Friday.", "is not polite"),
+        (
+            " Gladly, Mira! Two pear tarts and one plum cake will be ready on Friday."
+            " The radio plays the same song all day.",
+            "wanders off",
+        ),
+        (
+            " Gladly, Mira! Two pear tarts and one plum cake will be be ready on Friday.",
+            "stutters",
+        ),
+        (
+            " Gladly, Mira! Two pear tarts and one plum cake will be raddy on Friday.",
+            "says 'raddy', which is no word here",
+        ),
+    ],
+)
+def test_each_broken_rule_is_named(answer: str, reason: str) -> None:
+    verdict = check(PROMPT, answer)
+    assert not verdict.ok
+    assert verdict.reason == reason
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_every_chosen_answer_passes_and_every_rejected_one_fails(split: Split) -> None:
+    for row in make_pairs(1500, 3, split):
+        assert check(row["prompt"], row["chosen"]).ok, row
+        assert not check(row["prompt"], row["rejected"]).ok, row
+
+
+def test_rejected_answers_show_every_kind_of_flaw() -> None:
+    verbs = {check(row["prompt"], row["rejected"]).reason.split()[0] for row in make_pairs(300, 3, "train")}
+    assert verbs == {"says", "promises", "greets", "forgets", "adds", "grumbles", "wanders", "breaks"}
+    assert len(FLAWS) == 10  # three of them are a wrong count, flavour or kind: `says …`
+
+
+def test_good_answers_are_diverse() -> None:
+    skeletons = {
+        re.sub(rf"\b(?:{'|'.join((*NAMES, *DAYS, *FLAVOURS, *KINDS))})s?\b", "_", row["chosen"])
+        for row in make_pairs(500, 3, "train")
+    }
+    assert len(skeletons) > 100
+
+
+def test_evaluation_shares_no_combination_with_pretraining_or_training() -> None:
+    seen = {combination(text.split("\nBaker:")[0]) for text in pretraining_text(20_000, 0)}
+    seen |= {combination(row["prompt"]) for row in make_pairs(5_000, 0, "train")}
+    seen |= {combination(prompt) for prompt in make_prompts(1_000, 0, "train")}
+    held_out = {combination(row["prompt"]) for row in make_pairs(5_000, 0, "eval")}
+    held_out |= {combination(prompt) for prompt in make_prompts(1_000, 0, "eval")}
+    assert len(seen) > 5_000
+    assert len(held_out) > 3_000
+    assert not seen & held_out
+
+
+def test_pretraining_text_is_good_as_often_as_stated() -> None:
+    documents = pretraining_text(4_000, 0)
+    split = (document.partition("\nBaker:") for document in documents)
+    good = sum(check(request + label, answer).ok for request, label, answer in split)
+    assert good / len(documents) == pytest.approx(GOOD_SHARE, abs=0.03)
+
+
+def test_the_seed_alone_decides_in_every_process() -> None:
+    program = "from orpo.quickstart.task import *; print(make_pairs(20, 7, 'eval'), pretraining_text(20, 7))"
+    runs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONHASHSEED": hash_seed, "PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for hash_seed in ("1", "2")
+    }
+    assert runs == {f"{make_pairs(20, 7, 'eval')} {pretraining_text(20, 7)}"}
+    assert make_pairs(20, 8, "eval") != make_pairs(20, 7, "eval")
+
+
+def test_prompts_and_pairs_are_in_the_format_that_the_model_was_pretrained_on() -> None:
+    document = pretraining_text(1, 0)[0]
+    row = make_pairs(1, 0, "train")[0]
+    pattern = r"Guest: [^\n]+\nBaker:"
+    assert re.match(pattern + r" \S", document)
+    assert re.fullmatch(pattern, row["prompt"])
+    assert row["chosen"].startswith(" ")
+    assert row["rejected"].startswith(" ")
+    assert all(re.fullmatch(pattern, prompt) for prompt in make_prompts(5, 0, "eval"))
