@@ -1,9 +1,14 @@
-"""Small random models, made on the spot."""
+"""Small random models and tokenizers, made on the spot."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+SPECIALS = {"<pad>": 0, "<s>": 1, "</s>": 2}
 
 
 def tiny_llama(
@@ -31,3 +36,23 @@ def tiny_llama(
         pad_token_id=0,
     )
     return LlamaForCausalLM(config)
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte after three special ones; EOS `</s>`, no template, adds nothing by itself."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = SPECIALS | {letter: i + len(SPECIALS) for i, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
+    )
+
+
+def save_tiny_model(folder: Path, *, positions: int = 128) -> Path:
+    """A loadable model of 2 layers with its byte tokenizer."""
+    tokenizer = byte_tokenizer()
+    tiny_llama(vocab_size=len(tokenizer), positions=positions, initializer_range=0.1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

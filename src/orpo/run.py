@@ -34,7 +34,7 @@ from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer, tokenize_pairs
 from orpo.errors import ConfigError, OrpoError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
-from orpo.modeling.load import LoadedModel, load_model
+from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model
 from orpo.modeling.lora import add_lora
 from orpo.modeling.save import save_model
 from orpo.modeling.scorer import PairScorer
@@ -304,7 +304,7 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
             config.model.dtype,
         )
     if config.training.gradient_checkpointing:
-        source.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        checkpoint_activations(source.model)
     return model
 
 

@@ -152,7 +152,7 @@ def _decode(path: Path, content: bytes) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES // 1024} KiB; expected a configuration file")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     raise ConfigError(f"{path}:{line}: not UTF-8 text", hint="Save the file as UTF-8.")

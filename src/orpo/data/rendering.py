@@ -20,6 +20,7 @@ from orpo.data.pairs import Message, Pair
 from orpo.data.specials import eos_id, special_tokens
 from orpo.data.templates import Prompt, Template
 from orpo.errors import ConfigError, DataError
+from orpo.text import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -195,7 +196,7 @@ class Renderer:
                 f"the chat template {self._template.name} is not valid, line {error.lineno}: {error.message}"
             ) from None
         except (TemplateError, TypeError) as error:  # TypeError: an expression that does not fit the content
-            reason = str(error).partition("\n")[0]
+            reason = printable(str(error), 120)
             raise TemplateRefusalError(f"refused by the chat template: {reason}") from None
         assert isinstance(rendered, str)
         return rendered

@@ -129,7 +129,7 @@ class PairTokenizer:
         responses = [_closed(branch[start:], rendering.end) for branch in (chosen, rejected)]
         nothing_added = _closed(prompt, rendering.end)
         for branch, response in zip((chosen, rejected), responses, strict=True):
-            # If the other branch moved the boundary back, an empty response holds some of the prompt's tokens.
+            # If the other branch moved the boundary back, an empty response has some of the prompt's tokens.
             if response == [rendering.end] or _closed(branch, rendering.end) == nothing_added:
                 return Dropped(EMPTY_RESPONSE)
         if responses[0] == responses[1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -29,7 +30,10 @@ def add_lora(
         r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, task_type="CAUSAL_LM"
     )
     try:
-        return get_peft_model(model, config)  # type: ignore[return-value]
+        with warnings.catch_warnings():
+            # PEFT reads a property that transformers has renamed; nothing for users to act on.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            return get_peft_model(model, config)  # type: ignore[return-value]
     except ValueError as error:
         leaves = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")})
         raise ConfigError(

@@ -49,6 +49,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"output": "no: # yes"},
     {"output": "x" * 300 + " " + "y" * 300},
     {"output": "two\nlines"},
+    {"output": "\x85"},
     {"output": "2026-01-01"},
 ]
 
@@ -71,6 +72,11 @@ def test_any_text_and_number_survives(
     file = tmp_path_factory.getbasetemp() / "survives.yaml"
     file.write_text(dump_config(loaded), encoding="utf-8", newline="")
     assert load_config(file).config == loaded.config
+
+
+def test_a_long_value_keeps_its_comment_on_its_line(load: Load) -> None:
+    long = " ".join(["word"] * 60)
+    assert f"output: {long} # command line" in dump_config(load(MINIMAL, f"output={long}")).splitlines()
 
 
 def test_a_resolved_file_can_be_overridden_and_dumped_again(tmp_path: Path, load: Load) -> None:

@@ -122,6 +122,13 @@ def test_an_expression_that_fails_drops_the_pair(expression: str) -> None:
     assert outcome.reason.startswith("refused by the chat template: ")
 
 
+def test_a_refusal_reaches_the_terminal_short_and_harmless() -> None:
+    outcome = _render("{{ raise_exception('\\x1b[31m' + 'no ' * 100) }}", pair(chat("hi")))
+    assert isinstance(outcome, Dropped)
+    assert "\x1b" not in outcome.reason
+    assert len(outcome.reason) < 160
+
+
 def test_invalid_syntax_is_an_error_with_its_line() -> None:
     with pytest.raises(ConfigError, match="not valid, line 2"):
         _render("{% for m in messages %}\n{% if %}", pair(chat("hi")))

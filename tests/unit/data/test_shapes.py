@@ -215,6 +215,10 @@ def test_strings_are_refused_with_a_reason(row: dict[str, Any], expected: str) -
             {"chosen": [user("a"), assistant("b"), user("c")], "rejected": [user("a"), assistant("d")]},
             "last turn is not the assistant's",
         ),
+        (
+            {"chosen": [user("a"), assistant("d")], "rejected": [user("a"), assistant("b"), user("c")]},
+            "last turn is not the assistant's",
+        ),
         (messages(user("a"), prompt="b"), "prompt is no turn of the messages"),
         (messages(user("a"), prompt=[system("s"), user("a")]), "prompt is no turn of the messages"),
         (messages(), "no turn before the response"),

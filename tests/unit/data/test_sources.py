@@ -30,6 +30,14 @@ def test_a_dataset_is_read_as_arrow_and_keeps_its_fingerprint() -> None:
     assert source.fingerprint == f"datasets:{dataset._fingerprint}"
 
 
+def test_media_of_a_dataset_are_not_decoded() -> None:
+    columns = {name: [PLAIN[0][name]] for name in PLAIN[0]} | {"image": [{"bytes": b"broken", "path": None}]}
+    features = {name: datasets.Value("string") for name in PLAIN[0]} | {"image": datasets.Image()}
+    dataset = datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+    (row,) = open_source(dataset).rows
+    assert row.values["chosen"] == PLAIN[0]["chosen"]
+
+
 @pytest.mark.parametrize(
     "source", [{"train": PLAIN}, datasets.DatasetDict({"train": datasets.Dataset.from_list(PLAIN)})]
 )

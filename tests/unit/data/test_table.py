@@ -82,6 +82,12 @@ def test_the_share_is_met_where_prompts_differ() -> None:
     assert (len(train), len(held_out)) == (190, 10)
 
 
+@pytest.mark.parametrize(("pairs", "fraction"), [(10, 0.01), (2, 0.9)])
+def test_neither_side_is_empty(pairs: int, fraction: float) -> None:
+    train, held_out = hold_out(numbered(*map(str, range(pairs))), fraction, seed=0)
+    assert (len(train), len(held_out)) == (pairs - 1, 1)
+
+
 def test_the_seed_alone_decides_what_is_held_out() -> None:
     table = numbered(*map(str, range(100)))
     reordered = table.select(list(range(100))[::-1])

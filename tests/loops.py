@@ -1,0 +1,69 @@
+"""A training loop over random pairs, for tests of its parts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, TrainerCallback
+
+from orpo.config.schema import TrainingSection
+from orpo.data.pairs import TokenizedPair
+from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
+from orpo.objectives import ORPO
+from orpo.objectives.orpo import Definition
+from orpo.ops.distributed import World
+from orpo.rundir import RunDirectory
+from orpo.training.loop import TrainingLoop
+from tests.stubs import BareTokenizer
+from tests.tiny import tiny_llama
+
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+def random_pairs(count: int) -> TokenizedPairs:
+    """Pairs of very uneven lengths, over the tiny model's vocabulary."""
+    rng = random.Random(11)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 64) for _ in range(rng.randint(low, high)))
+
+    builder = TokenizedPairsBuilder()
+    for i in range(count):
+        long = 40 if i % 5 == 0 else 8
+        builder.add(TokenizedPair(ids(1, long), ids(1, long), ids(1, long), f"row {i}"), 2)
+    return builder.build()
+
+
+def make_loop(
+    *,
+    model: LlamaForCausalLM | None = None,
+    pairs: TokenizedPairs | None = None,
+    definition: Definition = "paper",
+    lambda_: float = 0.5,
+    max_tokens: int = 10**6,
+    world: World = ALONE,
+    evaluate: Callable[[Callable[[], None]], dict[str, float]] | None = None,
+    save: Callable[[], None] = lambda: None,
+    run_dir: Path | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
+    **settings: Any,
+) -> TrainingLoop:
+    """A loop that is ready to run; `settings` are keys of the training section."""
+    return TrainingLoop(
+        model=model or tiny_llama(initializer_range=0.2),
+        tokenizer=BareTokenizer(),  # type: ignore[arg-type]
+        objective=ORPO(lambda_, definition),
+        pairs=pairs or random_pairs(20),
+        settings=TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings)),
+        max_tokens=max_tokens,
+        world=world,
+        evaluate=evaluate,
+        save=save,
+        run_dir=RunDirectory.create(run_dir) if run_dir is not None else None,
+        output=str(run_dir or "unused"),
+        callbacks=callbacks,
+    )

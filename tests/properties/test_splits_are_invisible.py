@@ -1,0 +1,138 @@
+"""The update does not depend on how a global batch is split: over budgets, orders and processes.
+
+"The same" (docs/architecture.md): per tensor, the difference of the two parameter changes is at most 1e-3
+of the change, in float32.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from orpo.data.batching import split_batch
+from orpo.objectives.orpo import Definition
+from orpo.ops.distributed import join_world
+from tests.loops import make_loop, random_pairs
+from tests.tiny import tiny_llama
+
+STEPS = 5
+BATCH = 13
+"""Odd, so that two ranks with one pair per micro-batch cannot share it out: one runs a stand-in."""
+
+
+def train_changes(
+    max_tokens: int, definition: Definition, order: Callable[[int], list[int]] | None = None
+) -> dict[str, Tensor]:
+    """Change of every parameter after 5 steps over 58 pairs, the last batch a partial one."""
+    pairs = random_pairs(58)
+    if order is not None:
+        within = [start + i for start in range(0, 58, BATCH) for i in order(min(BATCH, 58 - start))]
+        pairs = pairs.select(within)
+    with join_world() as world:
+        model = tiny_llama(initializer_range=0.2)
+        start = {name: p.detach().clone() for name, p in model.named_parameters()}
+        make_loop(
+            model=model,
+            pairs=pairs,
+            definition=definition,
+            max_tokens=max_tokens,
+            world=world,
+            batch_size=BATCH,
+            max_steps=STEPS,
+            weight_decay=0.1,
+            shuffle=False,
+        ).run()
+        return {name: p.detach() - start[name] for name, p in model.named_parameters()}
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, change in expected.items():
+        assert change.norm() > 0, f"{name} did not move"
+        assert (found[name] - change).norm() <= 1e-3 * change.norm(), name
+
+
+@pytest.fixture(scope="module", params=["paper", "trl"])
+def whole(request: pytest.FixtureRequest) -> tuple[Definition, dict[str, Tensor]]:
+    """The update with every batch in one micro-batch."""
+    return request.param, train_changes(10**6, request.param)
+
+
+@pytest.mark.parametrize("max_tokens", [1, 100, 300, 1000])
+def test_any_token_budget_gives_the_same_update(
+    whole: tuple[Definition, dict[str, Tensor]], max_tokens: int
+) -> None:
+    definition, expected = whole
+    assert_same(train_changes(max_tokens, definition), expected)
+
+
+def test_any_order_within_the_batch_gives_the_same_update(whole: tuple[Definition, dict[str, Tensor]]) -> None:
+    definition, expected = whole
+    shuffled = train_changes(
+        300, definition, lambda size: np.random.default_rng(size).permutation(size).tolist()
+    )
+    assert_same(shuffled, expected)
+
+
+def run_processes(count: int, definition: str, budgets: Sequence[int], out: Path) -> list[dict[str, Tensor]]:
+    """The same training in `count` gloo processes, once per budget; every rank must end up alike."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    arguments = [sys.executable, "-m", __name__, definition, str(out), *map(str, budgets)]
+    processes = [
+        subprocess.Popen(
+            arguments,
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            cwd=Path(__file__).parents[2],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=400)
+        assert process.returncode == 0, errors
+    results: list[dict[str, Tensor]] = []
+    for budget in budgets:
+        ranks = [load_file(out / f"{budget}-{rank}.safetensors") for rank in range(count)]
+        for other in ranks[1:]:
+            for name, change in ranks[0].items():
+                assert torch.equal(change, other[name]), f"ranks disagree on {name}"
+        results.append(ranks[0])
+    return results
+
+
+def test_two_processes_give_the_same_update_as_one(
+    whole: tuple[Definition, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    """With a budget of one token each micro-batch is one pair, and one rank runs a stand-in of weight 0."""
+    definition, expected = whole
+    assert any(
+        plan.weight == 0 for rank in split_batch([9] * BATCH, world_size=2, max_tokens=1) for plan in rank
+    )
+    for found in run_processes(2, definition, [1, 300, 10**6], tmp_path):
+        assert_same(found, expected)
+
+
+if __name__ == "__main__":
+    which, directory, *budgets = sys.argv[1:]
+    for budget in budgets:
+        changes = train_changes(int(budget), which)  # type: ignore[arg-type]
+        save_file(changes, Path(directory) / f"{budget}-{os.environ['RANK']}.safetensors")

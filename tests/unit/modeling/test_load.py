@@ -1,0 +1,110 @@
+"""A model loads whole or is refused with the reason."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaForSequenceClassification,
+    OPTConfig,
+    OPTForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+
+from orpo.errors import ConfigError, NetworkError
+from orpo.modeling.load import load_model, load_tokenizer
+from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
+
+
+def test_a_folder_loads_in_the_asked_type(tmp_path: Path) -> None:
+    loaded = load_model(str(save_tiny_model(tmp_path / "m")), dtype="bfloat16")
+    assert next(loaded.model.parameters()).dtype == torch.bfloat16
+    assert loaded.max_positions == 128
+    assert loaded.commit is None
+
+
+def test_random_init_keeps_the_shape_and_not_the_weights(tmp_path: Path) -> None:
+    folder = str(save_tiny_model(tmp_path / "m"))
+    trained, fresh = load_model(folder), load_model(folder, random_init=True)
+    assert {n: p.shape for n, p in trained.model.named_parameters()} == {
+        n: p.shape for n, p in fresh.model.named_parameters()
+    }
+    a, b = (m.model.get_input_embeddings().weight for m in (trained, fresh))
+    assert not torch.equal(a, b)
+
+
+def test_a_missing_folder_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no such folder: \./nowhere"):
+        load_tokenizer("./nowhere")
+
+
+def test_a_hub_id_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(NetworkError, match="someone/no-such-model"):
+        load_tokenizer("someone/no-such-model")
+
+
+@pytest.mark.parametrize("kind", ["masked", "encoder-decoder", "classifier"])
+def test_models_that_do_not_predict_the_next_token_are_refused(kind: str, tmp_path: Path) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    small = {"vocab_size": 300, "num_hidden_layers": 1}
+    if kind == "masked":
+        config = BertConfig(hidden_size=8, num_attention_heads=2, intermediate_size=8, **small)
+        BertForMaskedLM(config).save_pretrained(tmp_path)
+    elif kind == "encoder-decoder":
+        T5ForConditionalGeneration(
+            T5Config(vocab_size=300, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+        ).save_pretrained(tmp_path)
+    else:
+        LlamaForSequenceClassification(tiny_llama().config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="expected a causal language model"):
+        load_model(str(tmp_path))
+
+
+def test_missing_weights_are_named_and_never_filled_in(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"lacks weights.*layers\.1\.mlp\.up_proj"):
+        load_model(str(folder))
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path: Path) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    tiny_llama(vocab_size=100).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="259 tokens, but the model embeds only 100"):
+        load_model(str(tmp_path))
+
+
+def test_all_dropout_is_set_to_zero_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    config = OPTConfig(
+        vocab_size=300,
+        hidden_size=16,
+        ffn_dim=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        word_embed_proj_dim=16,
+        dropout=0.1,
+        attention_dropout=0.2,
+        layerdrop=0.3,
+    )
+    OPTForCausalLM(config).save_pretrained(tmp_path)
+    with caplog.at_level(logging.INFO, logger="orpo"):
+        model = load_model(str(tmp_path)).model.train()
+    assert all(m.p == 0 for m in model.modules() if isinstance(m, nn.Dropout))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert model.config.dropout == 0.1, "the saved configuration keeps the model's own value"
+    assert "dropout=0.1" in caplog.text
+    assert "layerdrop=0.3" in caplog.text
