@@ -16,6 +16,7 @@ import torch
 from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+from transformers.utils.logging import disable_progress_bar
 
 from orpo.config import (
     DataSection,
@@ -83,7 +84,7 @@ class PreparedData:
 
 
 def train(
-    config: RunConfig | Mapping[str, Any] | str | os.PathLike[str],
+    config: RunConfig | LoadedConfig | Mapping[str, Any] | str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),
     train_rows: Rows | None = None,
@@ -94,8 +95,8 @@ def train(
     """Train on preference pairs; one process, or one of several started by torchrun.
 
     Args:
-        config: a `RunConfig`, nested mappings with its keys, or the path of a YAML file.
-        overrides: ``key=value`` with dotted keys, applied last.
+        config: the path of a YAML file, nested mappings with its keys, or either of them loaded.
+        overrides: ``key=value`` with dotted keys, applied last; a `LoadedConfig` has had them already.
         train_rows: rows in memory to use instead of ``data.train``.
         eval_rows: rows in memory to use instead of ``data.eval``.
         callbacks: `transformers.TrainerCallback`s beside those of ``training.report_to``.
@@ -136,6 +137,8 @@ def _train(
     if world.is_main:
         require_free(config.output)
     world.wait()
+    if console is None or not console.is_terminal:
+        disable_progress_bar()  # transformers' bars are for terminals too
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 
@@ -360,6 +363,8 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
     for report in reports:
         split = f", split {report.split}" if report.split else ""
         log.info("%s: %s%s: detected %s", use, report.name, split, report.shape.value)
+        if report.unused_columns:
+            log.info("%s: columns not used: %s", use, printable(", ".join(report.unused_columns), 200))
         log.info("%s: %s", use, _counts_line(report.counts, "rows kept"))
         example = report.example
         prompt = (

@@ -45,9 +45,9 @@ def train(
         console = Console(stderr=True, highlight=False)
         summary: Mapping[str, Any]
         if config == "quickstart":
-            from orpo.quickstart import quickstart
+            from orpo.quickstart.demo import quickstart
 
-            summary = quickstart(overrides or [], console)
+            summary = quickstart(overrides or [], console, console if as_json else Console(highlight=False))
         else:
             from orpo.run import train as run_training
 

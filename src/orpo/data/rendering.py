@@ -148,7 +148,7 @@ class Renderer:
     def _frame(self, messages: tuple[Message, ...], where: str) -> _Frame:
         prompt = self._apply(messages, add_generation_prompt=True)
         after_prompt = self._continuation(messages, _MARKER, prompt, where)
-        opening, found, closing = after_prompt.rpartition(_MARKER)
+        opening, found, closing = after_prompt.partition(_MARKER)
         if not found:
             raise DataError(
                 f"{where}: the chat template {self._template.name} does not write the assistant's last turn",

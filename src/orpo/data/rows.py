@@ -20,6 +20,11 @@ import pyarrow.parquet as pq
 from orpo.data.decompress import COMPRESSIONS, open_data
 from orpo.errors import DataError
 
+_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
+
+KNOWN_ENDINGS = ", ".join(f"`{ending}`" for ending in _FORMATS) + "; each also with `.gz` or `.zst` after it"
+"""The readable file endings, for messages."""
+
 _EXCERPT = 60
 _PARQUET_BATCH = 1024
 _CSV_FIELD_LIMIT = 2**31 - 1
@@ -64,12 +69,6 @@ def read_rows(path: Path) -> Iterator[Row]:
         case _:
             raise DataError(f"{path}: not a data file", hint=f"Known file endings: {KNOWN_ENDINGS}.")
     return _at_least_one(rows, path)
-
-
-_FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json", ".csv": "csv", ".parquet": "parquet"}
-
-KNOWN_ENDINGS = ", ".join(f"`{ending}`" for ending in _FORMATS) + "; each also with `.gz` or `.zst` after it"
-"""The readable file endings, for messages."""
 
 
 def _at_least_one(rows: Iterator[Row], path: Path) -> Iterator[Row]:

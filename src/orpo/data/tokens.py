@@ -126,12 +126,12 @@ class PairTokenizer:
         start = boundary(prompt, chosen, rejected)
         if start == 0:
             return Dropped(NO_PROMPT)
+        if _closed(prompt, rendering.end) in (
+            _closed(chosen, rendering.end),
+            _closed(rejected, rendering.end),
+        ):
+            return Dropped(EMPTY_RESPONSE)
         responses = [_closed(branch[start:], rendering.end) for branch in (chosen, rejected)]
-        nothing_added = _closed(prompt, rendering.end)
-        for branch, response in zip((chosen, rejected), responses, strict=True):
-            # If the other branch moved the boundary back, an empty response has some of the prompt's tokens.
-            if response == [rendering.end] or _closed(branch, rendering.end) == nothing_added:
-                return Dropped(EMPTY_RESPONSE)
         if responses[0] == responses[1]:
             return Dropped(IDENTICAL)
 
@@ -206,12 +206,12 @@ def tokenize_pairs(
     return result
 
 
-def _closed(response: list[int], end: int) -> list[int]:
-    """The response with exactly one `end` after it."""
-    size = len(response)
-    while size and response[size - 1] == end:
+def _closed(ids: list[int], end: int) -> list[int]:
+    """`ids` with exactly one `end` after them."""
+    size = len(ids)
+    while size and ids[size - 1] == end:
         size -= 1
-    return [*response[:size], end]
+    return [*ids[:size], end]
 
 
 def _account(counts: RowCounts) -> str:

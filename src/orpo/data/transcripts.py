@@ -10,6 +10,10 @@ import re
 
 from orpo.data.pairs import Message, UnusableRowError
 
+NOT_THE_ASSISTANTS = "last turn is not the assistant's"
+PREAMBLE = "transcript has text before its first turn"
+NO_PROMPT = "no turn before the response"
+
 _MARKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
@@ -49,8 +53,3 @@ def transcript_turns(prompt: str) -> tuple[Message, ...]:
     if not turns:
         raise UnusableRowError(NO_PROMPT)
     return turns
-
-
-NOT_THE_ASSISTANTS = "last turn is not the assistant's"
-PREAMBLE = "transcript has text before its first turn"
-NO_PROMPT = "no turn before the response"

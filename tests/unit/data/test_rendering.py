@@ -6,7 +6,7 @@ import pytest
 
 from orpo.data.pairs import Message, Pair
 from orpo.data.rendering import EMPTY_RESPONSE, INVALID_UNICODE, SYSTEM_LEFT_OUT, Dropped, Renderer, Rendering
-from orpo.data.templates import resolve_template
+from orpo.data.templates import Template, resolve_template
 from orpo.errors import ConfigError, DataError
 from tests.conversations import chat, pair
 from tests.trap_tokenizers import (
@@ -55,6 +55,15 @@ def test_contents_may_be_trimmed() -> None:
     rendering = _rendered(GEMMA_LIKE, pair(chat(" hi "), "  yes\n", "no"))
     assert rendering.chosen == "<s><start>user\nhi<end>\n<start>model\nyes<end>"
     assert rendering.end == _token("<end>")
+
+
+def test_of_two_tokens_at_one_place_the_longer_ends_the_turn() -> None:
+    tokenizer = byte_level(special=("<end>", "<end>.", "<end>of"))
+    by_both = Template("x", "{% for m in messages %}{{ m['content'] + '<end>of' }}{% endfor %}")
+    rendering = Renderer(tokenizer, by_both).pair(pair(chat("hi"), "yes", "no"))
+    assert isinstance(rendering, Rendering)
+    assert rendering.chosen.endswith("yes<end>of")
+    assert tokenizer(rendering.chosen)["input_ids"][-1] == rendering.end
 
 
 def test_a_response_that_contains_the_marker_or_the_closing_is_kept_whole() -> None:

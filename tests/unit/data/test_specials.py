@@ -27,8 +27,9 @@ def test_the_prefix_is_found_where_the_encoding_also_adds_a_space() -> None:
     assert added_prefix(tokenizer) == (tokenizer.bos_token_id,)
 
 
-def test_special_tokens_are_those_of_the_vocabulary_and_eos() -> None:
+def test_added_tokens_that_are_not_special_are_left_out() -> None:
     tokenizer = byte_level(bos="<s>", special=("<|im_end|>",))
+    tokenizer.add_tokens(["\n\n"])
     assert set(special_tokens(tokenizer)) == {"<s>", "</s>", "<|im_end|>"}
     assert special_tokens(tokenizer)["</s>"] == eos_id(tokenizer)
 
