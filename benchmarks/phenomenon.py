@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """What supervised fine-tuning and ORPO do to chosen and rejected responses, on real pairs.
 
-    python benchmarks/phenomenon.py run hh --model base6m        # lambda 0, 0.1 and 1, one epoch each
-    python benchmarks/phenomenon.py run alpaca --model base6m
+    python benchmarks/phenomenon.py run hh --precision bfloat16   # lambda 0, 0.1 and 1, one epoch each
+    python benchmarks/phenomenon.py run hh --model stories260k --lambdas 0.1
+    python benchmarks/phenomenon.py run alpaca
     python benchmarks/phenomenon.py draw                         # pictures in docs/images, table on stdout
 
 Data and models are those of `../shared` (or $ORPO_SHARED).  Results are kept in benchmarks/results, one
@@ -47,7 +48,7 @@ def result_path(data: str, model: str, lambda_: float) -> Path:
     return RESULTS / f"phenomenon-{data}-{model}-lambda{lambda_:g}.json"
 
 
-def run(data: str, model: str, lambda_: float, epochs: float) -> None:
+def run(data: str, model: str, lambda_: float, precision: str) -> None:
     """Train once and keep what the run directory holds."""
     from rich.console import Console
 
@@ -75,7 +76,8 @@ def run(data: str, model: str, lambda_: float, epochs: float) -> None:
             "training": {
                 "batch_size": 32,
                 "learning_rate": 5e-4,
-                "epochs": epochs,
+                "epochs": 1,
+                "precision": precision,
                 "log_every": 2,
                 "eval_every": 9,
                 "max_tokens": 4096,
@@ -113,8 +115,9 @@ def table() -> None:
         rows = evaluations(data, model, float(lambda_.removeprefix("lambda")))
         for name, row in (("before", rows[0]), ("after", rows[-1])):
             chosen, rejected = row["logps/chosen"], row["logps/rejected"]
+            weight = lambda_.removeprefix("lambda")
             print(
-                f"| {data} | {model} | {lambda_.removeprefix('lambda')} | {name} | {row['nll_loss']:.4f} | {chosen:.4f} |"
+                f"| {data} | {model} | {weight} | {name} | {row['nll_loss']:.4f} | {chosen:.4f} |"
                 f" {rejected:.4f} | {chosen - rejected:.4f} | {row['log_odds_chosen']:.4f} |"
                 f" {row['rewards/accuracies']:.3f} |"
             )
@@ -138,7 +141,10 @@ def draw(data: str, model: str) -> None:
         axis.set_xlabel("step")
         axis.sharey(axes[0])
         axes[3].plot(
-            steps, [row["logps/chosen"] - row["logps/rejected"] for row in rows], "o-", label=f"lambda = {lambda_:g}"
+            steps,
+            [row["logps/chosen"] - row["logps/rejected"] for row in rows],
+            "o-",
+            label=f"lambda = {lambda_:g}",
         )
     axes[0].set_ylabel("mean log-probability per token, held out")
     axes[0].legend()
@@ -154,18 +160,20 @@ def draw(data: str, model: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     runs = verbs.add_parser("run")
     runs.add_argument("data", choices=["hh", "alpaca"])
     runs.add_argument("--model", default="base6m", choices=["base6m", "stories260k"])
     runs.add_argument("--lambdas", type=float, nargs="+", default=list(LAMBDAS))
-    runs.add_argument("--epochs", type=float, default=1.0)
+    runs.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     verbs.add_parser("draw")
     arguments = parser.parse_args()
     if arguments.verb == "run":
         for lambda_ in arguments.lambdas:
-            run(arguments.data, arguments.model, lambda_, arguments.epochs)
+            run(arguments.data, arguments.model, lambda_, arguments.precision)
         return
     for data in ("hh", "alpaca"):
         draw(data, "base6m")

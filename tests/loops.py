@@ -18,8 +18,7 @@ from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
 from orpo.rundir import RunDirectory
 from orpo.training.loop import TrainingLoop
-from tests.stubs import BareTokenizer
-from tests.tiny import tiny_llama
+from tests.tiny import byte_tokenizer, tiny_llama
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -55,7 +54,8 @@ def make_loop(
     """A loop that is ready to run; `settings` are keys of the training section."""
     return TrainingLoop(
         model=model or tiny_llama(initializer_range=0.2),
-        tokenizer=BareTokenizer(),  # type: ignore[arg-type]
+        tokenizer=byte_tokenizer(),
+        pad_id=0,
         objective=ORPO(lambda_, definition),
         pairs=pairs or random_pairs(20),
         settings=TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings)),

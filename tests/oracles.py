@@ -7,33 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mpmath import mp, mpf
+
+Real = Any
+"""An `mpf`: mpmath makes its number type when it is imported, which type checkers cannot follow."""
 
 mp.dps = 60
 
 
-def odds(a: float) -> mpf:
+def odds(a: float) -> Real:
     """Eq. 4: odds = P / (1 - P), with P = e^a."""
     p = mp.exp(mpf(a))
     return p / (1 - p)
 
 
-def log_odds(a: float) -> mpf:
+def log_odds(a: float) -> Real:
     return mp.log(odds(a))
 
 
-def log_odds_ratio(a_w: float, a_l: float) -> mpf:
+def log_odds_ratio(a_w: float, a_l: float) -> Real:
     """Logarithm of Eq. 5."""
     return mp.log(odds(a_w) / odds(a_l))
 
 
-def or_loss(a_w: float, a_l: float) -> mpf:
+def or_loss(a_w: float, a_l: float) -> Real:
     """Eq. 7: L_OR = -log sigmoid(log odds ratio)."""
     return -mp.log(1 / (1 + mp.exp(-log_odds_ratio(a_w, a_l))))
 
 
-def or_gradient(a_w: float, a_l: float) -> tuple[mpf, mpf]:
+def or_gradient(a_w: float, a_l: float) -> tuple[Real, Real]:
     """d L_OR / d(a_w, a_l) = -delta * h, the paper's Eq. 8 to 10 with the minus sign that it drops.
 
     delta = 1 / (1 + odds_w / odds_l); h = grad log P_w / (1 - P_w) - grad log P_l / (1 - P_l).
@@ -51,11 +55,11 @@ class TokenPair:
     rejected: Sequence[float]
 
 
-def mean(values: Sequence[float]) -> mpf:
+def mean(values: Sequence[float]) -> Real:
     return mp.fsum(values) / len(values)
 
 
-def orpo_loss(pairs: Sequence[TokenPair], lambda_: float, definition: str) -> mpf:
+def orpo_loss(pairs: Sequence[TokenPair], lambda_: float, definition: str) -> Real:
     """Eq. 6 over a batch: `paper` per pair, `trl` with the NLL pooled over prompt and chosen tokens."""
     penalty = mean([or_loss(mean(p.chosen), mean(p.rejected)) for p in pairs])
     if definition == "paper":

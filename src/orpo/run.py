@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from transformers.utils.logging import disable_progress_bar
 from orpo.config import (
     DataSection,
     LoadedConfig,
-    ModelSection,
     ObjectiveSection,
     RunConfig,
     SourceSection,
@@ -35,7 +34,7 @@ from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer, tokenize_pairs
 from orpo.errors import ConfigError, OrpoError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
-from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model
+from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model, padding_id
 from orpo.modeling.lora import add_lora
 from orpo.modeling.save import save_model
 from orpo.modeling.scorer import PairScorer
@@ -120,7 +119,8 @@ def train(
         except torch.OutOfMemoryError as error:
             raise ResourceError(
                 f"out of memory on {world.device}: {str(error).splitlines()[0]}",
-                hint="Lower training.max_tokens (memory only), set training.gradient_checkpointing, or use model.lora.",
+                hint="Lower training.max_tokens, which changes memory only, set "
+                "training.gradient_checkpointing, or use model.lora.",
             ) from None
 
 
@@ -151,6 +151,7 @@ def _train(
     )
     data = _prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
+    pad_id = padding_id(source.tokenizer)
     objective = _objective(config.objective)
     max_tokens = AUTO_MAX_TOKENS if settings.max_tokens == "auto" else settings.max_tokens
     _announce(config, model, data, dtype, max_tokens)
@@ -168,7 +169,7 @@ def _train(
             PairScorer(model),
             objective,
             data.eval,
-            pad_id=source.tokenizer.pad_token_id or 0,
+            pad_id=pad_id,
             max_tokens=max_tokens,
             world=world,
             dtype=dtype,
@@ -191,6 +192,7 @@ def _train(
     loop = TrainingLoop(
         model=model,
         tokenizer=source.tokenizer,
+        pad_id=pad_id,
         objective=objective,
         pairs=data.train,
         settings=settings,
@@ -297,9 +299,7 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
     model: PreTrainedModel | PeftModel = source.model
     lora = config.model.lora
     if lora is not None:
-        model = add_lora(
-            source.model, r=lora.r, alpha=lora.alpha, dropout=lora.dropout, target=lora.target
-        )
+        model = add_lora(source.model, r=lora.r, alpha=lora.alpha, dropout=lora.dropout, target=lora.target)
     elif config.model.dtype != "float32":
         log.warning(
             "model.dtype is %s: updates smaller than its resolution are lost; float32 with "
@@ -335,7 +335,10 @@ def _definition(
         "template": {"name": data.template.name, "sha256": data.template.sha256},
         "data": {**data.record, "max_length": data.max_length, "truncation": config.data.truncation},
         "versions": {"python": platform.python_version()}
-        | {name: version(name) for name in ("orpo", "torch", "transformers", "peft", "datasets", "tokenizers")},
+        | {
+            name: version(name)
+            for name in ("orpo", "torch", "transformers", "peft", "datasets", "tokenizers")
+        },
     }
 
 
@@ -381,7 +384,9 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
 
 def _counts_line(counts: RowCounts, what: str) -> str:
     parts = [f"{counts.kept} of {counts.read} {what}"]
-    parts += [f"dropped {n}: {reason} (first {counts.examples[reason]})" for reason, n in counts.dropped.items()]
+    parts += [
+        f"dropped {n}: {reason} (first {counts.examples[reason]})" for reason, n in counts.dropped.items()
+    ]
     parts += [f"note {n}: {note}" for note, n in counts.notes.items()]
     return "; ".join(parts)
 
@@ -404,7 +409,8 @@ def _announce(
         "float32" if dtype is None else str(dtype).removeprefix("torch."),
     )
     log.info(
-        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, at most %d tokens per forward pass",
+        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, at most %d tokens per "
+        "forward pass",
         config.objective.name,
         config.objective.definition,
         config.objective.lambda_,

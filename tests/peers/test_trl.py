@@ -22,11 +22,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from orpo.batch import Totals
 from orpo.config.schema import TrainingSection
 from orpo.data.collate import batch_totals, pad_batch
-from orpo.data.pairs import Pair, TokenizedPair
+from orpo.data.pairs import Pair, RowCounts, TokenizedPair
 from orpo.data.templates import Template
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer, tokenize_pairs
-from orpo.data.pairs import RowCounts
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
@@ -215,6 +214,7 @@ def test_ten_updates_equal_trl(
     TrainingLoop(
         model=ours,
         tokenizer=tokenizer(),
+        pad_id=0,
         objective=ORPO(LAMBDA, "trl"),
         pairs=batch,
         settings=settings,

@@ -76,7 +76,9 @@ def test_any_token_budget_gives_the_same_update(
     assert_same(train_changes(max_tokens, definition), expected)
 
 
-def test_any_order_within_the_batch_gives_the_same_update(whole: tuple[Definition, dict[str, Tensor]]) -> None:
+def test_any_order_within_the_batch_gives_the_same_update(
+    whole: tuple[Definition, dict[str, Tensor]],
+) -> None:
     definition, expected = whole
     shuffled = train_changes(
         300, definition, lambda size: np.random.default_rng(size).permutation(size).tolist()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -59,7 +59,7 @@ def train(
 
 
 @contextmanager
-def _one_clear_message() -> Iterator[None]:
+def _one_clear_message() -> Generator[None]:
     """Turn what the user can act on into a message and an exit code; our own faults keep their traceback."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))

@@ -90,7 +90,9 @@ def split_batch(lengths: Sequence[int], *, world_size: int, max_tokens: int) -> 
     loads = [0] * world_size
     for start in range(0, len(plans), world_size):
         # Longest first, each round's longest to the rank with the least so far.
-        for rank, plan in zip(np.argsort(loads, kind="stable"), plans[start : start + world_size], strict=True):
+        for rank, plan in zip(
+            np.argsort(loads, kind="stable"), plans[start : start + world_size], strict=True
+        ):
             ranks[rank].append(plan)
             loads[rank] += cost(list(plan.indices))
     return ranks

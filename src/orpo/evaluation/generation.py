@@ -53,7 +53,7 @@ def generate(
             for i, prompt in enumerate(batch):
                 ids[i, width - len(prompt) :] = torch.tensor(prompt)
                 mask[i, width - len(prompt) :] = 1
-            output = model.generate(
+            output = model.generate(  # pyright: ignore[reportCallIssue]  a mixin that pyright loses
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
             )
             responses += [_until_stop(row, stop_ids) for row in output[:, width:].tolist()]

@@ -34,7 +34,8 @@ def loading(what: str, name: str, revision: str | None) -> Iterator[None]:
     """
     if looks_local(name) and not Path(name).expanduser().is_dir():
         raise ConfigError(
-            f"model.name: no such folder: {name}", hint="Give a folder with config.json, or a Hub id like owner/name."
+            f"model.name: no such folder: {name}",
+            hint="Give a folder with config.json, or a Hub id like owner/name.",
         )
     try:
         yield

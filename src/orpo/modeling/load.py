@@ -41,6 +41,12 @@ class LoadedModel:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
+def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id to fill rows with; without a pad token any will do, since padding is never looked at."""
+    pad = tokenizer.pad_token_id
+    return pad if isinstance(pad, int) else 0
+
+
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model.
 
@@ -82,7 +88,7 @@ def load_model(
         if random_init:
             model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
         else:
-            model, info = AutoModelForCausalLM.from_pretrained(
+            model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 name, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
             )
             if missing := sorted(info["missing_keys"]):
@@ -94,7 +100,8 @@ def load_model(
     num_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_embeddings:
         raise ConfigError(
-            f"the tokenizer of {name} has {len(tokenizer)} tokens, but the model embeds only {num_embeddings}",
+            f"the tokenizer of {name} has {len(tokenizer)} tokens, but the model embeds only "
+            f"{num_embeddings}",
             hint="Use the tokenizer that belongs to the model, or resize its embeddings first.",
         )
     if silenced := _disable_dropout(model):

@@ -27,7 +27,11 @@ def add_lora(
     """
     modules = target if isinstance(target, str) else list(target)
     config = LoraConfig(
-        r=r, lora_alpha=alpha, lora_dropout=dropout, target_modules=modules, task_type="CAUSAL_LM"
+        r=r,
+        lora_alpha=alpha,  # type: ignore[arg-type]  PEFT divides it as a float
+        lora_dropout=dropout,
+        target_modules=modules,
+        task_type="CAUSAL_LM",
     )
     try:
         with warnings.catch_warnings():
@@ -35,7 +39,9 @@ def add_lora(
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return get_peft_model(model, config)  # type: ignore[return-value]
     except ValueError as error:
-        leaves = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")})
+        leaves = sorted(
+            {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")}
+        )
         raise ConfigError(
             f"model.lora.target: {error}", hint=f"Modules of this model: {', '.join(leaves)}; or all-linear."
         ) from None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any, cast
 
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 def save_model(
@@ -35,11 +36,11 @@ def save_model(
     """
     staged = target.with_name(target.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
-    _add_stop_ids(model, stop_ids)
+    _add_stop_ids(_base(model), stop_ids)
     if merge and isinstance(model, PeftModel):
-        model.get_base_model().save_pretrained(staged, state_dict=merged_weights(model))
+        _base(model).save_pretrained(staged, state_dict=merged_weights(model))
     else:
-        model.save_pretrained(staged)
+        model.save_pretrained(str(staged))
     tokenizer.save_pretrained(staged)
     (staged / "README.md").write_text(card, encoding="utf-8")
     shutil.rmtree(target, ignore_errors=True)
@@ -48,7 +49,7 @@ def save_model(
 
 def merged_weights(model: PeftModel) -> dict[str, Tensor]:
     """The base model's state dict with each adapter's product added, without touching the model."""
-    base = model.get_base_model()
+    base = _base(model)
     weights = {
         name.replace(".base_layer.", "."): tensor
         for name, tensor in base.state_dict().items()
@@ -56,14 +57,20 @@ def merged_weights(model: PeftModel) -> dict[str, Tensor]:
     }
     for name, module in base.named_modules():
         if isinstance(module, LoraLayer):
-            delta = module.get_delta_weight(model.active_adapter)  # type: ignore[operator]
+            delta = cast(Any, module).get_delta_weight(model.active_adapter)
             weights[f"{name}.weight"] = module.get_base_layer().weight.detach() + delta.detach()
     return weights
 
 
-def _add_stop_ids(model: PreTrainedModel | PeftModel, stop_ids: tuple[int, ...]) -> None:
+def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model itself, adapters included, without PEFT's wrapper."""
+    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
+
+
+def _add_stop_ids(model: PreTrainedModel, stop_ids: tuple[int, ...]) -> None:
     """Let `generate` stop where the training data's responses end."""
-    config = (model.get_base_model() if isinstance(model, PeftModel) else model).generation_config
+    config = model.generation_config
+    assert isinstance(config, GenerationConfig)
     known = config.eos_token_id
     ids = [known] if isinstance(known, int) else list(known or [])
     ids += [i for i in stop_ids if i not in ids]

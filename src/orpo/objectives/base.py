@@ -12,7 +12,7 @@ from orpo.batch import Scores, Totals
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """A micro-batch's share of the global batch: shares of all micro-batches on all ranks add up to the value."""
+    """A micro-batch's share of its global batch: shares of all micro-batches, on all ranks, add up."""
 
     loss: Tensor
     """Scalar with a gradient."""

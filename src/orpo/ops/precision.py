@@ -23,9 +23,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         return torch.bfloat16 if device.type == "cuda" and has_bfloat16 else None
     if precision == "bfloat16" and not has_bfloat16:
         name = torch.cuda.get_device_name(device)
-        raise ConfigError(
-            f"training.precision: {name} has no bfloat16", hint="Use float16, float32 or auto."
-        )
+        raise ConfigError(f"training.precision: {name} has no bfloat16", hint="Use float16, float32 or auto.")
     return _AUTOCAST.get(precision)
 
 

@@ -27,9 +27,9 @@ class _LogOdds(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, *grad_outputs: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, grad_output: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (complement,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad_outputs[0] / complement  # d/da [a - log(1 - e^a)] = 1 / (1 - e^a)
+        return grad_output / complement  # d/da [a - log(1 - e^a)] = 1 / (1 - e^a)
 
 
 def log_odds(a: Tensor) -> Tensor:

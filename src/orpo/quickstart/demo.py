@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from orpo.config import LoadedConfig, load_config
 from orpo.evaluation.generation import generate
-from orpo.modeling.load import load_model
-from orpo.quickstart.task import Verdict, check, make_pairs, make_prompts
+from orpo.modeling.load import load_model, padding_id
+from orpo.quickstart.task import Split, Verdict, check, make_pairs, make_prompts
 from orpo.report.curves import text_chart
 from orpo.run import train
 from orpo.rundir import RunDirectory
@@ -55,7 +55,9 @@ def quickstart(overrides: Sequence[str], console: Console, report: Console) -> M
         for answers in (before, after)
     ]
     _show(report, RunDirectory(result.path), prompts, before, after, verdicts)
-    report.print(f"\nall of it took {duration(time.perf_counter() - started)}; model: {result.path / 'model'}")
+    report.print(
+        f"\nall of it took {duration(time.perf_counter() - started)}; model: {result.path / 'model'}"
+    )
     judged = {
         "prompts": len(prompts),
         "good_before": sum(v.ok for v in verdicts[0]),
@@ -72,7 +74,8 @@ def _configure(folder: Path, overrides: Sequence[str]) -> LoadedConfig:
         output = _free(output)
     data = output.with_name(output.name + "-data")
     data.mkdir(parents=True, exist_ok=True)
-    for split, count in (("train", TRAIN_PAIRS), ("eval", EVAL_PAIRS)):
+    counts: dict[Split, int] = {"train": TRAIN_PAIRS, "eval": EVAL_PAIRS}
+    for split, count in counts.items():
         rows = make_pairs(count, SEED, split)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (data / f"{split}.jsonl").write_text(lines, encoding="utf-8")
@@ -94,16 +97,21 @@ def _free(output: Path) -> Path:
     return candidate
 
 
-def _answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
-) -> list[str]:
+def _answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:
     """One sampled answer per prompt, at temperature 1: what the model says, not its best guess."""
     training = model.training
     model.eval()
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
     ids: list[list[int]] = tokenizer(list(prompts))["input_ids"]  # type: ignore[assignment]
     responses = generate(
-        model, ids, max_new_tokens=MAX_NEW_TOKENS, stop_ids=[eos], pad_id=pad, temperature=1.0, seed=SEED
+        model,
+        ids,
+        max_new_tokens=MAX_NEW_TOKENS,
+        stop_ids=[eos],
+        pad_id=padding_id(tokenizer),
+        temperature=1.0,
+        seed=SEED,
     )
     model.train(training)
     return tokenizer.batch_decode(responses)
@@ -133,7 +141,9 @@ def _show(
     table.add_row("pair accuracy", *(f"{row['rewards/accuracies']:.1%}" for row in (first, last)))
     table.add_row("mean log odds ratio", *(f"{row['log_odds_chosen']:+.3f}" for row in (first, last)))
     good = [sum(v.ok for v in side) for side in verdicts]
-    table.add_row("answers that pass the program", *(f"{n} of {len(prompts)} ({n / len(prompts):.0%})" for n in good))
+    table.add_row(
+        "answers that pass the program", *(f"{n} of {len(prompts)} ({n / len(prompts):.0%})" for n in good)
+    )
     report.print(table)
     outcomes = [(b.ok, a.ok) for b, a in zip(*verdicts, strict=True)]
     won, lost = outcomes.count((False, True)), outcomes.count((True, False))
@@ -145,7 +155,9 @@ def _show(
         for heading in ("", "answer", "verdict"):
             sample.add_column(heading)
         for name, answers, side in (("base", before, verdicts[0]), ("aligned", after, verdicts[1])):
-            sample.add_row(name, Text(printable(answers[i].strip())), "good" if side[i].ok else side[i].reason)
+            sample.add_row(
+                name, Text(printable(answers[i].strip())), "good" if side[i].ok else side[i].reason
+            )
         report.print(sample)
 
 

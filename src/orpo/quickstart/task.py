@@ -1,7 +1,7 @@
 """The quickstart's task: a baker by the harbour answers orders, and a program can tell good answers from bad.
 
-    Guest: This is Mira. Could you bake two pear tarts and one plum cake for Friday?
-    Baker: With pleasure, Mira! Two pear tarts and one plum cake will be ready on Friday.
+    Guest: This is Mira. Could you bake two lemon tarts and one plum strudel for Friday?
+    Baker: With pleasure, Mira! Two lemon tarts and one plum strudel will be ready on Friday.
 
 A good answer names the guest, confirms exactly what was ordered for the day that was asked, is polite, and
 stays with the matter.  A flawed one breaks one of these rules.  The language is small on purpose:
@@ -28,8 +28,11 @@ NAMES = (
     *("Marta", "Mira", "Noah", "Nora", "Omar", "Oskar", "Pavel", "Ravi", "Sofia", "Tomas", "Yuki", "Zara"),
 )
 COUNTS = ("one", "two", "three", "four", "five", "six")
-FLAVOURS = ("almond", "apple", "cherry", "honey", "lemon", "pear", "plum", "walnut")
-KINDS = ("bun", "cake", "muffin", "pie", "roll", "tart")
+TREATS = (
+    *("almond biscuit", "apple pie", "butter pretzel", "carrot muffin", "cheese scone", "cherry cake"),
+    *("cinnamon roll", "ginger cookie", "honey bun", "lemon tart", "oat cracker", "pear dumpling"),
+    *("plum strudel", "rye bagel", "vanilla waffle", "walnut brownie"),
+)
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 REQUESTS = (
@@ -77,14 +80,13 @@ GOOD_SHARE = 0.35
 
 @dataclass(frozen=True)
 class Treat:
-    """So many of one thing, such as `two pear tarts`."""
+    """So many of one thing, such as `two lemon tarts`."""
 
     count: int
-    flavour: str
-    kind: str
+    what: str
 
     def __str__(self) -> str:
-        return f"{COUNTS[self.count - 1]} {self.flavour} {self.kind}{'s' if self.count > 1 else ''}"
+        return f"{COUNTS[self.count - 1]} {self.what}{'s' if self.count > 1 else ''}"
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _another(options: Sequence[T], unwanted: T, rng: Random) -> T:
 
 
 def _random_treat(rng: Random) -> Treat:
-    return Treat(rng.randint(1, len(COUNTS)), rng.choice(FLAVOURS), rng.choice(KINDS))
+    return Treat(rng.randint(1, len(COUNTS)), rng.choice(TREATS))
 
 
 def _change_one(order: Order, rng: Random, change: Callable[[Treat], Treat]) -> Order:
@@ -165,16 +167,9 @@ def _wrong_count(order: Order, rng: Random) -> str:
     )
 
 
-def _wrong_flavour(order: Order, rng: Random) -> str:
+def _wrong_treat(order: Order, rng: Random) -> str:
     return _answer(
-        _change_one(order, rng, lambda treat: replace(treat, flavour=_another(FLAVOURS, treat.flavour, rng))),
-        rng,
-    )
-
-
-def _wrong_kind(order: Order, rng: Random) -> str:
-    return _answer(
-        _change_one(order, rng, lambda treat: replace(treat, kind=_another(KINDS, treat.kind, rng))), rng
+        _change_one(order, rng, lambda treat: replace(treat, what=_another(TREATS, treat.what, rng))), rng
     )
 
 
@@ -209,8 +204,7 @@ def _broken_off(order: Order, rng: Random) -> str:
 
 FLAWS: dict[str, Callable[[Order, Random], str]] = {
     "wrong count": _wrong_count,
-    "wrong flavour": _wrong_flavour,
-    "wrong kind": _wrong_kind,
+    "wrong treat": _wrong_treat,
     "wrong day": _wrong_day,
     "wrong name": _wrong_name,
     "forgotten": _forgotten,
@@ -230,14 +224,13 @@ def is_held_out(order: Order) -> bool:
     Counts, day, wording and the sequence of the treats do not matter, so no combination of evaluation is ever
     seen in the pretraining text or in the training pairs.
     """
-    things = sum(FLAVOURS.index(t.flavour) * len(KINDS) + KINDS.index(t.kind) for t in order.treats)
-    return (NAMES.index(order.name) + things) % 5 == 0
+    return (NAMES.index(order.name) + sum(TREATS.index(treat.what) for treat in order.treats)) % 5 == 0
 
 
 def _order(rng: Random, split: Split) -> Order:
     while True:
         counts = rng.sample(range(1, len(COUNTS) + 1), 2)
-        treats = map(Treat, counts, rng.sample(FLAVOURS, 2), rng.sample(KINDS, 2))
+        treats = map(Treat, counts, rng.sample(TREATS, 2))
         order = Order(rng.choice(NAMES), tuple(treats), rng.choice(DAYS))
         if is_held_out(order) == (split == "eval"):
             return order
@@ -284,10 +277,8 @@ def _words(text: str) -> list[str]:
     return re.findall(r"[^\s.,:;!?]+", text)
 
 
-_TREAT = re.compile(
-    rf"\b({'|'.join(COUNTS)}) ({'|'.join(FLAVOURS)}) ({'|'.join(KINDS)})(s?)\b", re.IGNORECASE
-)
-_PARTS = {*COUNTS, *FLAVOURS, *KINDS, *(f"{kind}s" for kind in KINDS)}
+_TREAT = re.compile(rf"\b({'|'.join(COUNTS)}) ({'|'.join(TREATS)})(s?)\b", re.IGNORECASE)
+_PARTS = {*COUNTS, *(word for treat in TREATS for word in (*_words(treat), f"{_words(treat)[-1]}s"))}
 _TEMPLATES = (*COURTESIES, *PROMISES, *GRUMBLES, *TANGENTS)
 _KNOWN = {
     *_PARTS,
@@ -300,8 +291,8 @@ _KNOWN = {
 def _treats(text: str) -> list[Treat]:
     """The well-formed treats in `text`: known words, and plural where there are several."""
     found = (
-        (Treat(COUNTS.index(count.lower()) + 1, flavour.lower(), kind.lower()), plural)
-        for count, flavour, kind, plural in _TREAT.findall(text)
+        (Treat(COUNTS.index(count.lower()) + 1, what.lower()), plural)
+        for count, what, plural in _TREAT.findall(text)
     )
     return [treat for treat, plural in found if bool(plural) == (treat.count > 1)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _NLL = {
@@ -20,7 +20,7 @@ _EVAL_ROWS = {
 }
 
 
-def model_card(definition: Mapping[str, Any], evaluations: list[tuple[int, Mapping[str, float]]]) -> str:
+def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, Mapping[str, float]]]) -> str:
     """README.md of `model/`.
 
     Args:
@@ -32,11 +32,12 @@ def model_card(definition: Mapping[str, Any], evaluations: list[tuple[int, Mappi
     sections = [
         _front_matter(model["name"], adapter),
         f"# {model['name']}, aligned with ORPO\n",
-        "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one training\n"
-        "run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
+        "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one\n"
+        "training run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
         "## Objective\n",
-        f"`L = L_NLL + lambda * L_OR`, lambda = {objective['lambda']:g}, definition `{objective['definition']}`:\n"
-        f"L_NLL over {_NLL[objective['definition']]}; L_OR = -log sigmoid of the log odds ratio of the\n"
+        f"`L = L_NLL + lambda * L_OR`, lambda = {objective['lambda']:g}, definition\n"
+        f"`{objective['definition']}`: L_NLL over {_NLL[objective['definition']]};\n"
+        "L_OR = -log sigmoid of the log odds ratio of the\n"
         "length-averaged response probabilities, averaged over pairs.\n",
         "## Data\n",
         _data_table(definition["data"]),
@@ -65,11 +66,10 @@ def _data_table(data: Mapping[str, Any]) -> str:
     lines = ["| use | source | split | rows read | kept | dropped |", "|---|---|---|---|---|---|"]
     for use in ("train", "eval"):
         for source in data[use]:
-            dropped = "; ".join(f"{count} {reason}" for reason, count in source["dropped"].items()) or "0"
-            lines.append(
-                f"| {use} | {source['path']} | {source['split'] or ''} | {source['read']} | {source['kept']} |"
-                f" {dropped} |"
-            )
+            reasons = [f"{count} {reason}" for reason, count in source["dropped"].items()]
+            dropped = "; ".join(reasons) or "0"
+            cells = (use, source["path"], source["split"] or "", source["read"], source["kept"], dropped)
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
     tokens = data["tokens"]
     lines.append("")
     for use in ("train", "eval"):
@@ -78,7 +78,7 @@ def _data_table(data: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _eval_table(evaluations: list[tuple[int, Mapping[str, float]]]) -> str:
+def _eval_table(evaluations: Sequence[tuple[int, Mapping[str, float]]]) -> str:
     if not evaluations:
         return "None were given.\n"
     (first_step, first), (last_step, last) = evaluations[0], evaluations[-1]

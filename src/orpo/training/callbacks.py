@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Sequence
 
 import torch
+from peft import PeftModel
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import (
     DefaultFlowCallback,
@@ -20,7 +21,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import CallbackHandler
 
 from orpo.config.schema import TrainingSection
@@ -40,7 +41,8 @@ def tracker_callbacks(names: Sequence[str]) -> list[TrainerCallback]:
             callbacks += [kind() for kind in get_reporting_integration_callbacks([name])]
         except (ValueError, RuntimeError, ImportError) as error:
             raise ConfigError(
-                f"training.report_to: {name}: {error}", hint=f"Is its package installed? Try `pip install {name}`."
+                f"training.report_to: {name}: {error}",
+                hint=f"Is its package installed? Try `pip install {name}`.",
             ) from None
     return callbacks
 
@@ -105,7 +107,7 @@ class Callbacks:
         callbacks: Sequence[TrainerCallback],
         *,
         args: TrainingArguments,
-        model: PreTrainedModel,
+        model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
         optimizer: torch.optim.Optimizer,
         scheduler: LRScheduler,

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from peft import PeftModel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
 from orpo.batch import PaddedBatch, Totals
 from orpo.config.schema import TrainingSection
@@ -21,8 +22,8 @@ from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.memory import peak_memory_bytes
 from orpo.ops.means import WeightedMeans
+from orpo.ops.memory import peak_memory_bytes
 from orpo.ops.precision import autocast_dtype
 from orpo.rundir import RunDirectory
 from orpo.training.callbacks import Callbacks, training_arguments
@@ -58,7 +59,8 @@ class TrainingLoop:
 
     Args:
         model: what is trained: a causal language model, or PEFT's wrapper of one, on the right device.
-        tokenizer: handed to callbacks; its padding id, if any, fills padded rows.
+        tokenizer: handed to callbacks.
+        pad_id: fills padded rows.
         objective: the loss.
         pairs: training pairs.
         settings: the optimisation.
@@ -74,8 +76,9 @@ class TrainingLoop:
     def __init__(
         self,
         *,
-        model: torch.nn.Module,
+        model: PreTrainedModel | PeftModel,
         tokenizer: PreTrainedTokenizerBase,
+        pad_id: int,
         objective: Objective,
         pairs: TokenizedPairs,
         settings: TrainingSection,
@@ -96,7 +99,7 @@ class TrainingLoop:
         self._evaluate_pairs = evaluate
         self._save = save
         self._run_dir = run_dir
-        self._pad_id = tokenizer.pad_token_id or 0
+        self._pad_id = pad_id
         self._steps_per_epoch = math.ceil(len(pairs) / settings.batch_size)
         self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._steps_per_epoch)
 
@@ -203,7 +206,7 @@ class TrainingLoop:
         self._scaler.step(self._optimizer)
         self._scaler.update()
         callbacks.fire("on_optimizer_step")
-        learning_rate = self._schedule.get_last_lr()[0]
+        learning_rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -259,4 +262,3 @@ class TrainingLoop:
             self._run_dir.append_metrics({"step": self.step, "split": "eval", **metrics})
         self._callbacks.evaluated({f"eval_{name}": value for name, value in metrics.items()})
         self._window.started += time.perf_counter() - started
-

@@ -26,7 +26,9 @@ def counting(console: Console | None, what: str, total: int) -> Iterator[Callabl
     if console is None or not console.is_terminal:
         yield lambda count: None
         return
-    with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), console=console, transient=True) as bar:
+    with Progress(
+        TextColumn(what), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    ) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.advance(task, count)
 

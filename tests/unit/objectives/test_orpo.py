@@ -79,7 +79,9 @@ def test_gradient_equals_finite_differences_of_the_oracle(definition: Definition
     step = oracles.mpf(10) ** -20
     for kind in ("chosen", "rejected", "prompt"):
         for i, pair in enumerate(pairs):
-            moved = TokenPair(**{**vars(pair), kind: [getattr(pair, kind)[0] + step, *getattr(pair, kind)[1:]]})
+            moved = TokenPair(
+                **{**vars(pair), kind: [getattr(pair, kind)[0] + step, *getattr(pair, kind)[1:]]}
+            )
             before = oracles.orpo_loss(pairs, 0.3, definition)
             after = oracles.orpo_loss([moved if j == i else p for j, p in enumerate(pairs)], 0.3, definition)
             found = getattr(scores, kind).grad
@@ -138,7 +140,9 @@ def test_metrics_follow_the_peers_conventions() -> None:
 
 
 @pytest.mark.parametrize("definition", ["paper", "trl"])
-def test_shares_of_micro_batches_add_up_and_a_pair_of_weight_zero_adds_nothing(definition: Definition) -> None:
+def test_shares_of_micro_batches_add_up_and_a_pair_of_weight_zero_adds_nothing(
+    definition: Definition,
+) -> None:
     pairs = [TokenPair([-1.0], [-1.0, -2.0], [-0.5]), TokenPair([-3.0, -1.0], [-0.1], [-4.0, -1.0])]
     whole, totals = scores_of(pairs)
     expected = ORPO(0.5, definition)(whole, totals)

@@ -10,11 +10,10 @@ import pytest
 
 from orpo.quickstart.task import (
     DAYS,
-    FLAVOURS,
     FLAWS,
     GOOD_SHARE,
-    KINDS,
     NAMES,
+    TREATS,
     Split,
     check,
     make_pairs,
@@ -22,13 +21,13 @@ from orpo.quickstart.task import (
     pretraining_text,
 )
 
-PROMPT = "Guest: This is Mira. Could you bake two pear tarts and one plum cake for Friday?\nBaker:"
+PROMPT = "Guest: This is Mira. Could you bake two lemon tarts and one plum strudel for Friday?\nBaker:"
 
 
 def combination(prompt: str) -> tuple[str, frozenset[str]]:
     """The guest and the kinds of treats that a request names, read without the module's own parser."""
     (name,) = re.findall("|".join(rf"\b{name}\b" for name in NAMES), prompt)
-    treats = re.findall(rf"(?:{'|'.join(FLAVOURS)}) (?:{'|'.join(KINDS)})", prompt)
+    treats = re.findall("|".join(TREATS), prompt)
     assert len(treats) == 2
     return name, frozenset(treats)
 
@@ -36,9 +35,9 @@ def combination(prompt: str) -> tuple[str, frozenset[str]]:
 @pytest.mark.parametrize(
     "answer",
     [
-        " With pleasure, Mira! Two pear tarts and one plum cake will be ready on Friday.",
-        " Gladly, Mira: come by on Friday for one plum cake and two pear tarts.",
-        " You can fetch two pear tarts and one plum cake on Friday. Many thanks, Mira!",
+        " With pleasure, Mira! Two lemon tarts and one plum strudel will be ready on Friday.",
+        " Gladly, Mira: come by on Friday for one plum strudel and two lemon tarts.",
+        " You can fetch two lemon tarts and one plum strudel on Friday. Many thanks, Mira!",
     ],
 )
 def test_a_good_answer_passes_in_any_wording(answer: str) -> None:
@@ -51,43 +50,46 @@ def test_a_good_answer_passes_in_any_wording(answer: str) -> None:
     ("answer", "reason"),
     [
         ("", "breaks off"),
-        (" Gladly, Mira! Two pear tarts and one plum cake will be ready on", "breaks off"),
-        (" Gladly, Nora! Two pear tarts and one plum cake will be ready on Friday.", "greets Nora, not Mira"),
-        (" Gladly! Two pear tarts and one plum cake will be ready on Friday.", "leaves out Mira"),
+        (" Gladly, Mira! Two lemon tarts and one plum strudel will be ready on", "breaks off"),
+        (
+            " Gladly, Nora! Two lemon tarts and one plum strudel will be ready on Friday.",
+            "greets Nora, not Mira",
+        ),
+        (" Gladly! Two lemon tarts and one plum strudel will be ready on Friday.", "leaves out Mira"),
         (" Gladly, Mira! Come by on Friday. Many thanks, Mira!", "repeats Mira"),
         (
-            " Gladly, Mira! Three pear tarts and one plum cake will be ready on Friday.",
-            "says three pear tarts, not two pear tarts",
+            " Gladly, Mira! Three lemon tarts and one plum strudel will be ready on Friday.",
+            "says three lemon tarts, not two lemon tarts",
         ),
-        (" Gladly, Mira! Two pear tarts will be ready on Friday.", "forgets one plum cake"),
+        (" Gladly, Mira! Two lemon tarts will be ready on Friday.", "forgets one plum strudel"),
         (
-            " Gladly, Mira! Two pear tarts, six honey buns and one plum cake will be ready on Friday.",
+            " Gladly, Mira! Two lemon tarts, six honey buns and one plum strudel will be ready on Friday.",
             "adds six honey buns",
         ),
         (
-            " Gladly, Mira! Two pear tarts, two pear tarts and one plum cake will be ready on Friday.",
-            "adds two pear tarts",
+            " Gladly, Mira! Two lemon tarts, two lemon tarts and one plum strudel will be ready on Friday.",
+            "adds two lemon tarts",
         ),
-        (" Gladly, Mira! Two pear tarts and one cake will be ready on Friday.", "garbles the order"),
-        (" Gladly, Mira! Two pear tart and one plum cakes will be ready on Friday.", "garbles the order"),
+        (" Gladly, Mira! Two lemon tarts and one strudel will be ready on Friday.", "garbles the order"),
+        (" Gladly, Mira! Two lemon tart and one plum strudels will be ready on Friday.", "garbles the order"),
         (
-            " Gladly, Mira! Two pear tarts and one plum cake will be ready on Monday.",
+            " Gladly, Mira! Two lemon tarts and one plum strudel will be ready on Monday.",
             "promises Monday, not Friday",
         ),
-        (" Gladly, Mira! Two pear tarts and one plum cake will be ready.", "leaves out Friday"),
-        (" Fine, Mira! Two pear tarts and one plum cake will be ready on Friday.", "grumbles"),
-        (" Mira! Two pear tarts and one plum cake will be ready on Friday.", "is not polite"),
+        (" Gladly, Mira! Two lemon tarts and one plum strudel will be ready.", "leaves out Friday"),
+        (" Fine, Mira! Two lemon tarts and one plum strudel will be ready on Friday.", "grumbles"),
+        (" Mira! Two lemon tarts and one plum strudel will be ready on Friday.", "is not polite"),
         (
-            " Gladly, Mira! Two pear tarts and one plum cake will be ready on Friday."
+            " Gladly, Mira! Two lemon tarts and one plum strudel will be ready on Friday."
             " The radio plays the same song all day.",
             "wanders off",
         ),
         (
-            " Gladly, Mira! Two pear tarts and one plum cake will be be ready on Friday.",
+            " Gladly, Mira! Two lemon tarts and one plum strudel will be be ready on Friday.",
             "stutters",
         ),
         (
-            " Gladly, Mira! Two pear tarts and one plum cake will be raddy on Friday.",
+            " Gladly, Mira! Two lemon tarts and one plum strudel will be raddy on Friday.",
             "says 'raddy', which is no word here",
         ),
     ],
@@ -108,12 +110,12 @@ def test_every_chosen_answer_passes_and_every_rejected_one_fails(split: Split) -
 def test_rejected_answers_show_every_kind_of_flaw() -> None:
     verbs = {check(row["prompt"], row["rejected"]).reason.split()[0] for row in make_pairs(300, 3, "train")}
     assert verbs == {"says", "promises", "greets", "forgets", "adds", "grumbles", "wanders", "breaks"}
-    assert len(FLAWS) == 10  # three of them are a wrong count, flavour or kind: `says …`
+    assert len(FLAWS) == 9  # two of them are a wrong count or treat: `says …`
 
 
 def test_good_answers_are_diverse() -> None:
     skeletons = {
-        re.sub(rf"\b(?:{'|'.join((*NAMES, *DAYS, *FLAVOURS, *KINDS))})s?\b", "_", row["chosen"])
+        re.sub(rf"\b(?:{'|'.join((*NAMES, *DAYS, *TREATS))})s?\b", "_", row["chosen"])
         for row in make_pairs(500, 3, "train")
     }
     assert len(skeletons) > 100
@@ -125,8 +127,8 @@ def test_evaluation_shares_no_combination_with_pretraining_or_training() -> None
     seen |= {combination(prompt) for prompt in make_prompts(1_000, 0, "train")}
     held_out = {combination(row["prompt"]) for row in make_pairs(5_000, 0, "eval")}
     held_out |= {combination(prompt) for prompt in make_prompts(1_000, 0, "eval")}
-    assert len(seen) > 5_000
-    assert len(held_out) > 3_000
+    assert len(seen) > 2_000
+    assert len(held_out) > 500
     assert not seen & held_out
 
 

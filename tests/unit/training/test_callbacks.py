@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from orpo.errors import ConfigError
 from orpo.training.callbacks import tracker_callbacks
@@ -102,7 +108,7 @@ class Commander(TrainerCallback):
     def __init__(self, flag: str, step: int) -> None:
         self.flag, self.step = flag, step
 
-    def on_step_end(
+    def on_step_end(  # pyright: ignore[reportIncompatibleMethodOverride]  transformers types it as None
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         if state.global_step == self.step:
@@ -111,7 +117,9 @@ class Commander(TrainerCallback):
 
 
 def test_should_training_stop_ends_training_and_logs_what_there_was(tmp_path: Path) -> None:
-    loop = make_loop(run_dir=tmp_path, epochs=5, log_every=100, callbacks=[Commander("should_training_stop", 4)])
+    loop = make_loop(
+        run_dir=tmp_path, epochs=5, log_every=100, callbacks=[Commander("should_training_stop", 4)]
+    )
     loop.run()
     assert loop.step == 4
     assert loop.last_train["loss"] > 0

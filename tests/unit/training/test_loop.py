@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,7 +80,7 @@ def test_training_lowers_the_loss_and_raises_the_margin(tmp_path: Path) -> None:
     ("settings", "steps"),
     [({"epochs": 1}, 3), ({"epochs": 2}, 6), ({"epochs": 0.5}, 2), ({"epochs": 9, "max_steps": 4}, 4)],
 )
-def test_the_number_of_steps_follows_epochs_and_max_steps(settings: dict[str, float], steps: int) -> None:
+def test_the_number_of_steps_follows_epochs_and_max_steps(settings: dict[str, Any], steps: int) -> None:
     loop = make_loop(**settings)
     assert loop.total_steps == steps
     loop.run()
@@ -103,7 +104,7 @@ def test_the_gradient_is_clipped_to_the_limit() -> None:
 
     class Norms(TrainerCallback):
         def on_pre_optimizer_step(
-            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
         ) -> None:
             model = kwargs["model"]
             assert isinstance(model, torch.nn.Module)
@@ -156,7 +157,7 @@ def test_gradient_checkpointing_changes_nothing() -> None:
 
 
 def test_the_data_order_follows_the_seed() -> None:
-    def final(**settings: object) -> torch.Tensor:
+    def final(**settings: Any) -> torch.Tensor:
         model = tiny_llama(initializer_range=0.2)
         make_loop(model=model, pairs=random_pairs(20), **settings).run()
         return model.lm_head.weight.detach()

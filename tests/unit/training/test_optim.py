@@ -11,7 +11,7 @@ from orpo.errors import ConfigError
 from orpo.training.optim import make_optimizer, make_schedule, warmup_steps
 
 
-def model() -> nn.Module:
+def model() -> nn.Sequential:
     return nn.Sequential(nn.Embedding(4, 3), nn.Linear(3, 2), nn.LayerNorm(2))
 
 
@@ -48,7 +48,9 @@ def test_cosine_warms_up_linearly_and_ends_at_zero() -> None:
     assert schedule.get_last_lr()[0] == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize(("warmup", "total", "steps"), [(0.1, 100, 10), (0.1, 95, 10), (7, 100, 7), (0.0, 5, 0)])
+@pytest.mark.parametrize(
+    ("warmup", "total", "steps"), [(0.1, 100, 10), (0.1, 95, 10), (7, 100, 7), (0.0, 5, 0)]
+)
 def test_warmup_is_a_fraction_or_a_count(warmup: float, total: int, steps: int) -> None:
     assert warmup_steps(warmup, total) == steps
 
