@@ -33,7 +33,7 @@ def train(
     config: Annotated[str, typer.Argument(help="A YAML file, or `quickstart`: bundled, works offline.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key=value]...", help="Dotted keys, such as objective.lambda=0.2."),
+        typer.Argument(metavar="key=value", help="Dotted keys, such as objective.lambda=0.2."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on stdout.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def train(
 
             result = run_training(config, overrides=overrides or [], console=console)
             summary = result.summary
-            console.print(f"model: {result.path / 'model'}", markup=False)
+            console.print(f"model: {result.path / 'model'}", markup=False, soft_wrap=True)
     if as_json:
         sys.stdout.write(json.dumps(summary) + "\n")
 
@@ -73,9 +73,10 @@ def _one_clear_message() -> Generator[None]:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the run directory can be read as far as it was written\n")
+        sys.stderr.write("interrupted\n")
         sys.exit(EXIT_INTERRUPTED)
     finally:
+        logger.propagate = True
         logger.removeHandler(handler)
 
 

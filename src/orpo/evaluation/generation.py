@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 import torch
+from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel
 
 
 @torch.no_grad()
 def generate(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -23,8 +25,10 @@ def generate(
 ) -> list[list[int]]:
     """Continue each prompt until a stop token.
 
+    The model's own generation settings, such as a repetition penalty, have no say.
+
     Args:
-        model: a causal language model; its mode is left as it is.
+        model: a causal language model, or PEFT's wrapper of one; its mode is left as it is.
         prompts: token ids, at least one each.
         max_new_tokens: most tokens per response.
         stop_ids: tokens that end a response.
@@ -37,13 +41,14 @@ def generate(
     Returns:
         The new ids of each prompt, in order, without the stop token and what follows it.
     """
-    device = next(model.parameters()).device
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    device = next(base.parameters()).device
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
     config = GenerationConfig(
         max_new_tokens=max_new_tokens, eos_token_id=list(stop_ids), pad_token_id=pad_id, **sampling
     )
     responses: list[list[int]] = []
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _without_own_settings(base), torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         for start in range(0, len(prompts), batch_size):
             batch = prompts[start : start + batch_size]
@@ -53,12 +58,22 @@ def generate(
             for i, prompt in enumerate(batch):
                 ids[i, width - len(prompt) :] = torch.tensor(prompt)
                 mask[i, width - len(prompt) :] = 1
-            output = model.generate(  # pyright: ignore[reportCallIssue]  a mixin that pyright loses
+            output = base.generate(  # pyright: ignore[reportCallIssue]  a mixin that pyright loses
                 input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=config
             )
             responses += [_until_stop(row, stop_ids) for row in output[:, width:].tolist()]
             on_batch(len(batch))
     return responses
+
+
+@contextmanager
+def _without_own_settings(model: PreTrainedModel) -> Generator[None]:
+    """Hide `model.generation_config`, from which `generate` fills in whatever it is not given."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _until_stop(ids: list[int], stop_ids: Sequence[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from orpo.data.batching import split_batch
 from orpo.data.collate import batch_totals, pad_batch
 from orpo.data.tokenized import TokenizedPairs
+from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
@@ -43,6 +45,9 @@ def evaluate_pairs(
 
     Returns:
         Every metric by name, the same on every rank.
+
+    Raises:
+        NumericsError: the loss is not finite.
     """
     totals = batch_totals(pairs)
     plans = split_batch(pairs.branch_lengths.tolist(), world_size=world.size, max_tokens=max_tokens)
@@ -60,4 +65,10 @@ def evaluate_pairs(
         on_forward()
     means = WeightedMeans()
     means.add(sums, weight=1.0)
-    return means.take(world)
+    metrics = means.take(world)
+    if not math.isfinite(metrics["loss"]):
+        raise NumericsError(
+            f"the loss of the held-out pairs is not finite ({metrics['loss']})",
+            hint="The weights may be damaged; or float16 may be too narrow for this model: use bfloat16 or float32.",
+        )
+    return metrics

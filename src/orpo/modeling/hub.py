@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from safetensors import SafetensorError
 
 from orpo.errors import ConfigError, NetworkError, OrpoError
 
@@ -41,7 +42,7 @@ def loading(what: str, name: str, revision: str | None) -> Iterator[None]:
         yield
     except OrpoError:
         raise
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise _explained(error, what, name, revision) from None
 
 
@@ -73,4 +74,7 @@ def _explained(error: Exception, what: str, name: str, revision: str | None) -> 
             hint="Check the connection, or give a local folder as model.name.",
         )
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ConfigError(f"the {what} at {name} cannot be loaded: {first_line}")
+    return ConfigError(
+        f"the {what} at {name} cannot be loaded: {first_line}",
+        hint="A model needs config.json, the tokenizer's files and whole weights as .safetensors.",
+    )

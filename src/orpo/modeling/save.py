@@ -57,8 +57,9 @@ def merged_weights(model: PeftModel) -> dict[str, Tensor]:
     }
     for name, module in base.named_modules():
         if isinstance(module, LoraLayer):
-            delta = cast(Any, module).get_delta_weight(model.active_adapter)
-            weights[f"{name}.weight"] = module.get_base_layer().weight.detach() + delta.detach()
+            layer = cast(Any, module)
+            delta = layer.get_delta_weight(model.active_adapter)
+            weights[f"{name}.weight"] = layer.get_base_layer().weight.detach() + delta.detach()
     return weights
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 _NLL = {
@@ -30,8 +31,8 @@ def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, M
     model, objective = definition["model"], definition["objective"]
     adapter = model["lora"] is not None and not model["lora"]["merge"]
     sections = [
-        _front_matter(model["name"], adapter),
-        f"# {model['name']}, aligned with ORPO\n",
+        _front_matter(model, adapter),
+        f"# {_public_name(model)}, aligned with ORPO\n",
         "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one\n"
         "training run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
         "## Objective\n",
@@ -49,10 +50,11 @@ def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, M
     return "\n".join(sections)
 
 
-def _front_matter(base: str, adapter: bool) -> str:
+def _front_matter(model: Mapping[str, Any], adapter: bool) -> str:
+    """The card's metadata; the Hub refuses a base model that is not one of its own."""
     lines = [
         "---",
-        f"base_model: {base}",
+        *([f"base_model: {model['name']}"] if _is_on_hub(model) else []),
         f"library_name: {'peft' if adapter else 'transformers'}",
         "pipeline_tag: text-generation",
         "tags: [orpo, preference-optimization]",
@@ -62,19 +64,33 @@ def _front_matter(base: str, adapter: bool) -> str:
     return "\n".join(lines)
 
 
+def _is_on_hub(model: Mapping[str, Any]) -> bool:
+    return model["commit"] is not None
+
+
+def _public_name(model: Mapping[str, Any]) -> str:
+    """A Hub id, or the last part of a path: cards are published, and paths may tell who trained where."""
+    return model["name"] if _is_on_hub(model) else _last_part(model["name"])
+
+
+def _last_part(path: str) -> str:
+    return PurePath(path).name or path
+
+
 def _data_table(data: Mapping[str, Any]) -> str:
     lines = ["| use | source | split | rows read | kept | dropped |", "|---|---|---|---|---|---|"]
     for use in ("train", "eval"):
         for source in data[use]:
             reasons = [f"{count} {reason}" for reason, count in source["dropped"].items()]
             dropped = "; ".join(reasons) or "0"
-            cells = (use, source["path"], source["split"] or "", source["read"], source["kept"], dropped)
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
-    tokens = data["tokens"]
-    lines.append("")
-    for use in ("train", "eval"):
-        if use in tokens:
-            lines.append(f"Pairs in the {use} set after tokenisation: {tokens[use]['kept']}.")
+            on_hub = source["fingerprint"].startswith("hub:")
+            name = source["path"] if on_hub else _last_part(source["path"])
+            cells = (use, name, source["split"] or "", source["read"], source["kept"], dropped)
+            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", f"Pairs of at most {data['max_length']} tokens, prompt and response, were used:", ""]
+    for use, counts in data["tokens"].items():
+        changes = [f"{count} {what}" for kind in ("dropped", "notes") for what, count in counts[kind].items()]
+        lines.append(f"* {'; '.join([f'{use}: {counts["kept"]} of {counts["read"]}', *changes])}")
     return "\n".join(lines) + "\n"
 
 

@@ -14,10 +14,11 @@ def text_chart(
 
     Args:
         steps: increasing positions, at least one.
-        series: values by name, as many as steps; at most four series.
+        series: finite values by name, as many as steps; at most four series.
         width: columns of the plot itself.
         height: rows of the plot itself.
     """
+    assert len(series) <= len(_MARKS)
     values = [value for curve in series.values() for value in curve]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
@@ -28,11 +29,11 @@ def text_chart(
             column = round((step - steps[0]) / reach * (width - 1))
             row = round((high - value) / span * (height - 1))
             grid[row][column] = mark
-    labels = {0: f"{high:.3g}", height - 1: f"{low:.3g}"}
+    labels = {0: f"{high:.4g}", height - 1: f"{low:.4g}"}
     gutter = max(len(label) for label in labels.values())
     lines = [f"{labels.get(i, ''):>{gutter}} ┤{''.join(row).rstrip()}" for i, row in enumerate(grid)]
     lines.append(f"{'':>{gutter}} └{'─' * width}")
-    lines.append(f"{'':>{gutter}}  step {steps[0]:g}{f'{steps[-1]:g}':>{width - 6 - len(f'{steps[0]:g}')}}")
+    lines.append(f"{'':>{gutter}}  step {steps[0]:g}{f'{steps[-1]:g}':>{width - 5 - len(f'{steps[0]:g}')}}")
     lines.append(
         f"{'':>{gutter}}  " + "   ".join(f"{m} {name}" for m, name in zip(_MARKS, series, strict=False))
     )

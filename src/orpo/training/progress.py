@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from orpo.text import duration
@@ -33,6 +34,16 @@ def counting(console: Console | None, what: str, total: int) -> Iterator[Callabl
         yield lambda count: bar.advance(task, count)
 
 
+class _LiveBar(Progress):
+    """A bar, and below it a line of metrics, which would not fit beside it on 80 columns."""
+
+    line = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        yield Text(self.line, no_wrap=True, overflow="ellipsis")
+
+
 class ProgressCallback(TrainerCallback):
     """Shows loss, accuracy, margin, pairs/s and time left.
 
@@ -42,7 +53,7 @@ class ProgressCallback(TrainerCallback):
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar: Progress | None = None
+        self._bar: _LiveBar | None = None
         self._task = TaskID(0)
         self._started = 0.0
 
@@ -53,15 +64,21 @@ class ProgressCallback(TrainerCallback):
             return
         self._started = time.perf_counter()
         if self._console.is_terminal:
-            self._bar = Progress(
+            self._bar = _LiveBar(
                 TextColumn("[bold]step"),
                 MofNCompleteColumn(),
-                BarColumn(bar_width=24),
+                BarColumn(),
                 TextColumn("{task.description}"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("evaluating", total=state.max_steps)
+            self._task = self._bar.add_task("", total=state.max_steps)
             self._bar.start()
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, description="evaluating")
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -76,15 +93,18 @@ class ProgressCallback(TrainerCallback):
             return
         logs: dict[str, float] = details["logs"]
         if "eval_loss" in logs:
-            self._write(f"step {state.global_step:>5}  {_metrics(logs, 'eval_')}")
+            self._write(state, _metrics(logs, "eval_"))
+            if self._bar is not None:
+                self._bar.update(self._task, description="")
             return
         spent = time.perf_counter() - self._started
         left = spent / state.global_step * (state.max_steps - state.global_step)
-        line = f"{_metrics(logs, '')}  {logs['pairs_per_second']:.1f} pairs/s  {duration(left)} left"
+        line = f"{_metrics(logs, '')}  {logs['pairs_per_second']:.1f} pairs/s"
         if self._bar is not None:
-            self._bar.update(self._task, description=line)
+            self._bar.line = line
+            self._bar.update(self._task, description=f"{duration(left)} left")
         else:
-            self._write(f"step {state.global_step:>5}/{state.max_steps}  {line}")
+            self._write(state, f"{line}  {duration(left)} left")
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -97,13 +117,14 @@ class ProgressCallback(TrainerCallback):
             self._bar.stop()
             self._bar = None
 
-    def _write(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+    def _write(self, state: TrainerState, line: str) -> None:
+        step = f"{state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
+        self._console.print(f"step {step}  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _metrics(logs: dict[str, float], prefix: str) -> str:
     margin = logs[f"{prefix}logps/chosen"] - logs[f"{prefix}logps/rejected"]
     return (
-        f"{'eval' if prefix else 'train'}  loss {logs[f'{prefix}loss']:.4f}"
+        f"{'eval ' if prefix else 'train'}  loss {logs[f'{prefix}loss']:.4f}"
         f"  accuracy {logs[f'{prefix}rewards/accuracies']:.3f}  margin {margin:+.4f}"
     )

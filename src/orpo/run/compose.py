@@ -1,4 +1,4 @@
-"""The composition root: from a configuration to a trained model in its run directory, top to bottom."""
+"""One training run, top to bottom."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,21 +18,8 @@ from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 from transformers.utils.logging import disable_progress_bar
 
-from orpo.config import (
-    DataSection,
-    LoadedConfig,
-    ObjectiveSection,
-    RunConfig,
-    SourceSection,
-    dump_config,
-    load_config,
-    parse_config,
-)
-from orpo.data import PairTable, RowCounts, SourceReport, SourceSpec, hold_out, read_pairs
-from orpo.data.templates import Template, resolve_template
-from orpo.data.tokenized import TokenizedPairs
-from orpo.data.tokens import PairTokenizer, tokenize_pairs
-from orpo.errors import ConfigError, OrpoError, ResourceError
+from orpo.config import LoadedConfig, ObjectiveSection, RunConfig, dump_config, load_config, parse_config
+from orpo.errors import ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
 from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model, padding_id
 from orpo.modeling.lora import add_lora
@@ -42,18 +29,15 @@ from orpo.objectives import OBJECTIVES, Objective
 from orpo.ops.distributed import World, join_world
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
+from orpo.run.data import PreparedData, Rows, prepare_data
 from orpo.rundir import RunDirectory, Status, require_free
-from orpo.text import printable
 from orpo.training.callbacks import tracker_callbacks
 from orpo.training.loop import TrainingLoop
-from orpo.training.progress import ProgressCallback, counting
+from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
-AUTO_MAX_LENGTH = 2048
 AUTO_MAX_TOKENS = 8192
-
-Rows = Iterable[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -68,18 +52,6 @@ class TrainingResult:
 
     summary: Mapping[str, Any]
     """What summary.json holds."""
-
-
-@dataclass(frozen=True)
-class PreparedData:
-    """Tokenised pairs and the account of how they came to be."""
-
-    train: TokenizedPairs
-    eval: TokenizedPairs | None
-    template: Template
-    max_length: int
-    record: Mapping[str, Any]
-    """`train` and `eval` sources with their counts and fingerprints, and the counts of tokenisation."""
 
 
 def train(
@@ -149,7 +121,7 @@ def _train(
         dtype=config.model.dtype,
         random_init=config.model.random_init,
     )
-    data = _prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
+    data = prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     objective = _objective(config.objective)
@@ -157,11 +129,7 @@ def _train(
     _announce(config, model, data, dtype, max_tokens)
 
     definition = _definition(config, source, model, data)
-    run_dir = None
-    if world.is_main:
-        run_dir = RunDirectory.create(config.output)
-        run_dir.write_config(dump_config(loaded))
-        run_dir.write_definition(definition)
+    run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
 
     def evaluate(on_forward: Any) -> dict[str, float]:
         assert data.eval is not None
@@ -204,6 +172,11 @@ def _train(
         output=config.output,
         callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
     )
+    if run_dir is not None:
+        # Only now: the loop may refuse its settings, and a failed start leaves nothing behind.
+        RunDirectory.create(run_dir.path)
+        run_dir.write_config(dump_config(loaded))
+        run_dir.write_definition(definition)
     status: Status = "failed"
     try:
         loop.run()
@@ -229,69 +202,14 @@ def _train(
         }
         if run_dir is not None:
             run_dir.write_summary(summary)
+            if status == "interrupted":
+                log.warning(
+                    "stopped after step %d of %d; run directory: %s",
+                    loop.step,
+                    loop.total_steps,
+                    run_dir.path,
+                )
     return TrainingResult(Path(config.output).expanduser(), model, source.tokenizer, summary)
-
-
-def _prepare_data(
-    config: DataSection,
-    source: LoadedModel,
-    seed: int,
-    train_rows: Rows | None,
-    eval_rows: Rows | None,
-    console: Console | None,
-) -> PreparedData:
-    """Read, hold out and tokenise the pairs."""
-    transcripts = "text" if config.template == "none" else "messages"
-    train = read_pairs(_sources(config.train, train_rows), role="train", transcripts=transcripts)
-    _report_sources("train", train.sources)
-    held_out: PairTable | None = None
-    eval_sources: Sequence[SourceReport] = ()
-    if eval_rows is not None or isinstance(config.eval, tuple):
-        eval_specs = config.eval if isinstance(config.eval, tuple) else ()
-        held_out = read_pairs(_sources(eval_specs, eval_rows), role="eval", transcripts=transcripts)
-        eval_sources = held_out.sources
-        _report_sources("eval", eval_sources)
-    elif config.eval is not None:
-        train, held_out = hold_out(train, config.eval, seed)
-        log.info("eval: %d of these pairs held out", len(held_out))
-
-    max_length = _max_length(config.max_length, source.max_positions)
-    tables = {"train": train} | ({"eval": held_out} if held_out is not None else {})
-    template = resolve_template(
-        source.tokenizer, config.template, (pair.prompt for table in tables.values() for pair in table)
-    )
-    pair_tokenizer = PairTokenizer(
-        source.tokenizer, template, max_length=max_length, truncation=config.truncation
-    )
-    tokenized: dict[str, TokenizedPairs] = {}
-    token_counts: dict[str, Any] = {}
-    for use, table in tables.items():
-        counts = RowCounts(read=len(table), kept=len(table))
-        with counting(console, f"tokenising {use} pairs", len(table)) as progress:
-            tokenized[use] = tokenize_pairs(table, pair_tokenizer, counts, progress)
-        token_counts[use] = _counts_record(counts)
-        log.info("%s: %s", use, _counts_line(counts, f"pairs kept at max_length {max_length}"))
-    record = {
-        "train": [_source_record(report) for report in train.sources],
-        "eval": [_source_record(report) for report in eval_sources],
-        "tokens": token_counts,
-    }
-    return PreparedData(tokenized["train"], tokenized.get("eval"), template, max_length, record)
-
-
-def _sources(specs: Sequence[SourceSection], rows: Rows | None) -> list[SourceSpec | Rows]:
-    return [rows] if rows is not None else [SourceSpec(**spec.model_dump()) for spec in specs]
-
-
-def _max_length(configured: int | str, positions: int | None) -> int:
-    if isinstance(configured, str):
-        return min(AUTO_MAX_LENGTH, positions or AUTO_MAX_LENGTH)
-    if positions is not None and configured > positions:
-        raise ConfigError(
-            f"data.max_length: expected at most the model's {positions} positions, got {configured}",
-            hint=f"Set data.max_length={positions}, or auto.",
-        )
-    return configured
 
 
 def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | PeftModel:
@@ -342,55 +260,6 @@ def _definition(
     }
 
 
-def _source_record(report: SourceReport) -> dict[str, Any]:
-    return {
-        "path": report.name,
-        "split": report.split,
-        "shape": report.shape.value,
-        "fingerprint": report.fingerprint,
-        **_counts_record(report.counts),
-    }
-
-
-def _counts_record(counts: RowCounts) -> dict[str, Any]:
-    return {
-        "read": counts.read,
-        "kept": counts.kept,
-        "dropped": dict(counts.dropped),
-        "notes": dict(counts.notes),
-    }
-
-
-def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
-    """Say what was found, with one example."""
-    for report in reports:
-        split = f", split {report.split}" if report.split else ""
-        log.info("%s: %s%s: detected %s", use, report.name, split, report.shape.value)
-        if report.unused_columns:
-            log.info("%s: columns not used: %s", use, printable(", ".join(report.unused_columns), 200))
-        log.info("%s: %s", use, _counts_line(report.counts, "rows kept"))
-        example = report.example
-        prompt = (
-            example.prompt
-            if isinstance(example.prompt, str)
-            else " ".join(f"[{turn.role}] {turn.content}" for turn in example.prompt)
-        )
-        log.info(
-            "  example %s\n    prompt    %s\n    chosen    %s\n    rejected  %s",
-            example.where,
-            *(printable(text, 100) for text in (prompt, example.chosen, example.rejected)),
-        )
-
-
-def _counts_line(counts: RowCounts, what: str) -> str:
-    parts = [f"{counts.kept} of {counts.read} {what}"]
-    parts += [
-        f"dropped {n}: {reason} (first {counts.examples[reason]})" for reason, n in counts.dropped.items()
-    ]
-    parts += [f"note {n}: {note}" for note, n in counts.notes.items()]
-    return "; ".join(parts)
-
-
 def _announce(
     config: RunConfig,
     model: torch.nn.Module,
@@ -420,6 +289,3 @@ def _announce(
     )
     if alone := int((2 * data.train.branch_lengths > max_tokens).sum()):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)
-
-
-__all__ = ["OrpoError", "TrainingResult", "train"]
