@@ -69,6 +69,6 @@ def evaluate_pairs(
     if not math.isfinite(metrics["loss"]):
         raise NumericsError(
             f"the loss of the held-out pairs is not finite ({metrics['loss']})",
-            hint="The weights may be damaged; or float16 may be too narrow for this model: use bfloat16 or float32.",
+            hint="Try training.precision=float32. If that does not help, the weights are damaged.",
         )
     return metrics

@@ -32,7 +32,7 @@ def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, M
     adapter = model["lora"] is not None and not model["lora"]["merge"]
     sections = [
         _front_matter(model, adapter),
-        f"# {_public_name(model)}, aligned with ORPO\n",
+        f"# {_public_name(model['name'], _is_on_hub(model))}, aligned with ORPO\n",
         "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one\n"
         "training run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
         "## Objective\n",
@@ -68,13 +68,9 @@ def _is_on_hub(model: Mapping[str, Any]) -> bool:
     return model["commit"] is not None
 
 
-def _public_name(model: Mapping[str, Any]) -> str:
+def _public_name(name: str, is_on_hub: bool) -> str:
     """A Hub id, or the last part of a path: cards are published, and paths may tell who trained where."""
-    return model["name"] if _is_on_hub(model) else _last_part(model["name"])
-
-
-def _last_part(path: str) -> str:
-    return PurePath(path).name or path
+    return name if is_on_hub else PurePath(name).name or name
 
 
 def _data_table(data: Mapping[str, Any]) -> str:
@@ -83,14 +79,15 @@ def _data_table(data: Mapping[str, Any]) -> str:
         for source in data[use]:
             reasons = [f"{count} {reason}" for reason, count in source["dropped"].items()]
             dropped = "; ".join(reasons) or "0"
-            on_hub = source["fingerprint"].startswith("hub:")
-            name = source["path"] if on_hub else _last_part(source["path"])
+            name = _public_name(source["path"], source["fingerprint"].startswith("hub:"))
             cells = (use, name, source["split"] or "", source["read"], source["kept"], dropped)
             lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     lines += ["", f"Pairs of at most {data['max_length']} tokens, prompt and response, were used:", ""]
     for use, counts in data["tokens"].items():
-        changes = [f"{count} {what}" for kind in ("dropped", "notes") for what, count in counts[kind].items()]
-        lines.append(f"* {'; '.join([f'{use}: {counts["kept"]} of {counts["read"]}', *changes])}")
+        parts = [f"* {use}: {counts['kept']} of {counts['read']}"]
+        parts += [f"dropped {count}: {reason}" for reason, count in counts["dropped"].items()]
+        parts += [f"note {count}: {note}" for note, count in counts["notes"].items()]
+        lines.append("; ".join(parts))
     return "\n".join(lines) + "\n"
 
 
