@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ def train(
     Example: orpo train config.yaml objective.lambda=0.2 output=runs/second
     """
     with _one_clear_message():
+        _quiet_libraries()
         console = Console(stderr=True, highlight=False)
         summary: Mapping[str, Any]
         if config == "quickstart":
@@ -51,10 +53,8 @@ def train(
         else:
             from orpo.run import train as run_training
 
-            result = run_training(config, overrides=overrides or [], console=console)
-            summary = result.summary
-            console.print(f"model: {result.path / 'model'}", markup=False, soft_wrap=True)
-    if as_json:
+            summary = run_training(config, overrides=overrides or [], console=console).summary
+    if as_json and _is_main_process():
         sys.stdout.write(json.dumps(summary) + "\n")
 
 
@@ -78,6 +78,18 @@ def _one_clear_message() -> Generator[None]:
     finally:
         logger.propagate = True
         logger.removeHandler(handler)
+
+
+def _quiet_libraries() -> None:
+    """Ask libraries that are not yet imported to be quiet; a user who set these variables has the say."""
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else one message for each retry of each request
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+
+
+def _is_main_process() -> bool:
+    """Whether this is the one process of the run that speaks."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ def generate(
         The new ids of each prompt, in order, without the stop token and what follows it.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    assert isinstance(base, PreTrainedModel)
     device = next(base.parameters()).device
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature > 0 else {}
     config = GenerationConfig(

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from random import Random
 from typing import Literal, TypeVar
+from zlib import crc32
 
 Split = Literal["train", "eval"]
 T = TypeVar("T")
@@ -219,12 +220,14 @@ FLAWS: dict[str, Callable[[Order, Random], str]] = {
 
 
 def is_held_out(order: Order) -> bool:
-    """Whether `order` belongs to evaluation: one fifth of all (guest, treat, treat) combinations do.
+    """Whether `order` belongs to evaluation: a tenth of all (guest, treats with counts, day) do.
 
-    Counts, day, wording and the sequence of the treats do not matter, so no combination of evaluation is ever
-    seen in the pretraining text or in the training pairs.
+    Wording and the sequence of the treats do not matter, so no order of evaluation is ever seen in the
+    pretraining text or in the training pairs.  A checksum decides, because a rule such as a sum of indices is a
+    regularity that the model picks up: it then avoids the very combinations that it is evaluated on.
     """
-    return (NAMES.index(order.name) + sum(TREATS.index(treat.what) for treat in order.treats)) % 5 == 0
+    key = "|".join((order.name, *sorted(map(str, order.treats)), order.day))
+    return crc32(key.encode()) % 10 == 0
 
 
 def _order(rng: Random, split: Split) -> Order:
@@ -259,7 +262,7 @@ def make_pairs(count: int, seed: int, split: Split) -> list[dict[str, str]]:
 
 
 def pretraining_text(count: int, seed: int) -> list[str]:
-    """`count` documents, request and answer, of which `GOOD_SHARE` are good; no held-out combination."""
+    """`count` documents, request and answer, of which `GOOD_SHARE` are good; no held-out order."""
     rng = _rng("text", seed, "train")
 
     def document() -> str:

@@ -115,6 +115,7 @@ def _train(
     dtype = autocast_dtype(settings.precision, world.device)
 
     set_seed(settings.seed)
+    log.info("loading %s", config.model.name)
     source = load_model(
         config.model.name,
         revision=config.model.revision,
@@ -182,34 +183,35 @@ def _train(
         loop.run()
         save()
         status = "finished"
+        log.info("model written to %s", Path(config.output) / "model")
     except KeyboardInterrupt:
         status = "interrupted"
         raise
     finally:
         if progress is not None:
             progress.close()
-        summary = {
-            "status": status,
-            "steps": loop.step,
-            "model_step": loop.step if status == "finished" else None,
-            "train": loop.last_train,
-            "eval": {
-                "first": loop.evaluations[0][1] if loop.evaluations else None,
-                "last": loop.evaluations[-1][1] if loop.evaluations else None,
-            },
-            "rows": data.record,
-            "wall_seconds": time.perf_counter() - started,
-        }
+        summary = _summary(status, loop, data, time.perf_counter() - started)
         if run_dir is not None:
             run_dir.write_summary(summary)
-            if status == "interrupted":
-                log.warning(
-                    "stopped after step %d of %d; run directory: %s",
-                    loop.step,
-                    loop.total_steps,
-                    run_dir.path,
-                )
+        if status == "interrupted":
+            log.warning(
+                "stopped after step %d of %d; run directory: %s", loop.step, loop.total_steps, config.output
+            )
     return TrainingResult(Path(config.output).expanduser(), model, source.tokenizer, summary)
+
+
+def _summary(status: Status, loop: TrainingLoop, data: PreparedData, seconds: float) -> dict[str, Any]:
+    """What summary.json holds."""
+    evaluations = [metrics for _, metrics in loop.evaluations]
+    return {
+        "status": status,
+        "steps": loop.step,
+        "model_step": loop.step if status == "finished" else None,
+        "train": loop.last_train,
+        "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
+        "rows": data.record,
+        "wall_seconds": seconds,
+    }
 
 
 def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | PeftModel:

@@ -80,7 +80,7 @@ def prepare_data(
         with counting(console, f"tokenising {use} pairs", len(table)) as progress:
             tokenized[use] = tokenize_pairs(table, pair_tokenizer, counts, progress)
         token_counts[use] = _counts_record(counts)
-        log.info("%s: %s", use, _counts_line(counts, f"pairs kept at max_length {max_length}"))
+        _log_counts(use, counts, f"pairs kept at max_length {max_length}")
     record = {
         "train": [_source_record(report) for report in train.sources],
         "eval": [_source_record(report) for report in eval_sources],
@@ -130,7 +130,7 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
         log.info("%s: %s%s: detected %s", use, report.name, split, report.shape.value)
         if report.unused_columns:
             log.info("%s: columns not used: %s", use, printable(", ".join(report.unused_columns), 200))
-        log.info("%s: %s", use, _counts_line(report.counts, "rows kept"))
+        _log_counts(use, report.counts, "rows kept")
         example = report.example
         prompt = (
             example.prompt
@@ -144,10 +144,12 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
         )
 
 
-def _counts_line(counts: RowCounts, what: str) -> str:
-    parts = [f"{counts.kept} of {counts.read} {what}"]
-    parts += [
-        f"dropped {n}: {reason} (first {counts.examples[reason]})" for reason, n in counts.dropped.items()
+def _log_counts(use: str, counts: RowCounts, what: str) -> None:
+    """Say what became of every row, a line for each reason."""
+    lines = [f"{use}: {counts.kept} of {counts.read} {what}"]
+    lines += [
+        f"  dropped {number}: {reason} (first: {counts.examples[reason]})"
+        for reason, number in counts.dropped.most_common()
     ]
-    parts += [f"note {n}: {note}" for note, n in counts.notes.items()]
-    return "; ".join(parts)
+    lines += [f"  kept, with a note, {number}: {note}" for note, number in counts.notes.most_common()]
+    log.info("\n".join(lines))

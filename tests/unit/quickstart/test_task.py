@@ -24,12 +24,13 @@ from orpo.quickstart.task import (
 PROMPT = "Guest: This is Mira. Could you bake two lemon tarts and one plum strudel for Friday?\nBaker:"
 
 
-def combination(prompt: str) -> tuple[str, frozenset[str]]:
-    """The guest and the kinds of treats that a request names, read without the module's own parser."""
+def order(prompt: str) -> tuple[str, frozenset[tuple[str, str]], str]:
+    """The guest, the counted treats and the day of a request, read without the module's own parser."""
     (name,) = re.findall("|".join(rf"\b{name}\b" for name in NAMES), prompt)
-    treats = re.findall("|".join(TREATS), prompt)
+    (day,) = re.findall("|".join(DAYS), prompt)
+    treats = [(count.lower(), treat) for count, treat in re.findall(rf"(\w+) ({'|'.join(TREATS)})", prompt)]
     assert len(treats) == 2
-    return name, frozenset(treats)
+    return name, frozenset(treats), day
 
 
 @pytest.mark.parametrize(
@@ -121,14 +122,14 @@ def test_good_answers_are_diverse() -> None:
     assert len(skeletons) > 100
 
 
-def test_evaluation_shares_no_combination_with_pretraining_or_training() -> None:
-    seen = {combination(text.split("\nBaker:")[0]) for text in pretraining_text(20_000, 0)}
-    seen |= {combination(row["prompt"]) for row in make_pairs(5_000, 0, "train")}
-    seen |= {combination(prompt) for prompt in make_prompts(1_000, 0, "train")}
-    held_out = {combination(row["prompt"]) for row in make_pairs(5_000, 0, "eval")}
-    held_out |= {combination(prompt) for prompt in make_prompts(1_000, 0, "eval")}
-    assert len(seen) > 2_000
-    assert len(held_out) > 500
+def test_evaluation_shares_no_order_with_pretraining_or_training() -> None:
+    seen = {order(text.split("\nBaker:")[0]) for text in pretraining_text(20_000, 0)}
+    seen |= {order(row["prompt"]) for row in make_pairs(5_000, 0, "train")}
+    seen |= {order(prompt) for prompt in make_prompts(1_000, 0, "train")}
+    held_out = {order(row["prompt"]) for row in make_pairs(5_000, 0, "eval")}
+    held_out |= {order(prompt) for prompt in make_prompts(1_000, 0, "eval")}
+    assert len(seen) > 20_000  # enough for dozens of shared orders, were the splits drawn alike
+    assert len(held_out) > 5_000
     assert not seen & held_out
 
 
