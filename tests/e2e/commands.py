@@ -8,7 +8,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from typer.testing import CliRunner
 
 from orpo.cli import app
@@ -33,7 +32,12 @@ class Outcome:
 def run_process(*command: str | Path) -> Outcome:
     """Run a command as a process of its own, without a terminal."""
     done = subprocess.run(
-        [str(part) for part in command], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+        [str(part) for part in command],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
 
@@ -68,20 +72,23 @@ class Workspace:
 def make_workspace(folder: Path) -> Workspace:
     """Write a workspace into `folder`."""
     workspace = Workspace(folder)
-    settings = {
-        "model": str(save_tiny_model(folder / "model")),
-        "data": {
-            "train": str(write_rows(folder / "train.jsonl", 24)),
-            "eval": str(write_rows(folder / "eval.jsonl", 6)),
-        },
-        "training": {
-            "batch_size": 8,
-            "max_steps": 4,
-            "learning_rate": 1e-3,
-            "log_every": 1,
-            "eval_every": 2,
-        },
-        "output": str(workspace.output),
-    }
-    workspace.config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    save_tiny_model(folder / "model")
+    write_rows(folder / "train.jsonl", 24)
+    write_rows(folder / "eval.jsonl", 6)
+    workspace.config.write_text(
+        f"""\
+model: {folder / "model"}
+data:
+  train: {folder / "train.jsonl"}
+  eval: {folder / "eval.jsonl"}
+training:
+  batch_size: 8
+  max_steps: 4
+  learning_rate: 1e-3
+  log_every: 1
+  eval_every: 2
+output: {workspace.output}
+""",
+        encoding="utf-8",
+    )
     return workspace

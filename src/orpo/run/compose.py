@@ -16,7 +16,6 @@ import torch
 from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
-from transformers.utils.logging import disable_progress_bar
 
 from orpo.config import LoadedConfig, ObjectiveSection, RunConfig, dump_config, load_config, parse_config
 from orpo.errors import ResourceError
@@ -109,8 +108,6 @@ def _train(
     if world.is_main:
         require_free(config.output)
     world.wait()
-    if console is None or not console.is_terminal:
-        disable_progress_bar()  # transformers' bars are for terminals too
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 

@@ -12,6 +12,7 @@ from orpo.quickstart.task import (
     DAYS,
     FLAWS,
     GOOD_SHARE,
+    LEDGER_SHARE,
     NAMES,
     TREATS,
     Split,
@@ -31,6 +32,12 @@ def order(prompt: str) -> tuple[str, frozenset[tuple[str, str]], str]:
     treats = [(count.lower(), treat) for count, treat in re.findall(rf"(\w+) ({'|'.join(TREATS)})", prompt)]
     assert len(treats) == 2
     return name, frozenset(treats), day
+
+
+def dialogues(documents: int) -> list[tuple[str, str]]:
+    """(prompt, answer) of each document of the pretraining text that is not a ledger."""
+    parts = (text.partition("\nBaker:") for text in pretraining_text(documents, 0))
+    return [(request + label, answer) for request, label, answer in parts if label]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +130,7 @@ def test_good_answers_are_diverse() -> None:
 
 
 def test_evaluation_shares_no_order_with_pretraining_or_training() -> None:
-    seen = {order(text.split("\nBaker:")[0]) for text in pretraining_text(20_000, 0)}
+    seen = {order(request) for request, _ in dialogues(30_000)}
     seen |= {order(row["prompt"]) for row in make_pairs(5_000, 0, "train")}
     seen |= {order(prompt) for prompt in make_prompts(1_000, 0, "train")}
     held_out = {order(row["prompt"]) for row in make_pairs(5_000, 0, "eval")}
@@ -134,10 +141,17 @@ def test_evaluation_shares_no_order_with_pretraining_or_training() -> None:
 
 
 def test_pretraining_text_is_good_as_often_as_stated() -> None:
-    documents = pretraining_text(4_000, 0)
-    split = (document.partition("\nBaker:") for document in documents)
-    good = sum(check(request + label, answer).ok for request, label, answer in split)
-    assert good / len(documents) == pytest.approx(GOOD_SHARE, abs=0.03)
+    verdicts = [check(request, answer).ok for request, answer in dialogues(6_000)]
+    assert sum(verdicts) / len(verdicts) == pytest.approx(GOOD_SHARE, abs=0.03)
+    assert len(verdicts) / 6_000 == pytest.approx(1 - LEDGER_SHARE, abs=0.03)
+
+
+def test_a_ledger_is_a_faithful_copy() -> None:
+    ledgers = [text for text in pretraining_text(200, 0) if text.startswith("Slate:")]
+    assert ledgers
+    for text in ledgers:
+        slate, copy = text.split("\n")
+        assert slate.removeprefix("Slate:") == copy.removeprefix("Ledger:")
 
 
 def test_the_seed_alone_decides_in_every_process() -> None:
@@ -157,10 +171,11 @@ def test_the_seed_alone_decides_in_every_process() -> None:
 
 
 def test_prompts_and_pairs_are_in_the_format_that_the_model_was_pretrained_on() -> None:
-    document = pretraining_text(1, 0)[0]
+    prompt, answer = dialogues(10)[0]
     row = make_pairs(1, 0, "train")[0]
     pattern = r"Guest: [^\n]+\nBaker:"
-    assert re.match(pattern + r" \S", document)
+    assert re.fullmatch(pattern, prompt)
+    assert answer.startswith(" ")
     assert re.fullmatch(pattern, row["prompt"])
     assert row["chosen"].startswith(" ")
     assert row["rejected"].startswith(" ")

@@ -1,0 +1,98 @@
+"""The card says what the model is, in a form that the Hub reads, and nothing about who trained it where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from orpo.report.card import model_card
+
+COUNTS = {"read": 100, "kept": 97, "dropped": {"identical responses": 3}, "notes": {}}
+EVALUATIONS = [
+    (step, {
+        "loss": 2.0 - step / 10,
+        "nll_loss": 1.5,
+        "rewards/accuracies": 0.5 + step / 20,
+        "log_odds_chosen": 0.125,
+        "logps/chosen": -1.5,
+        "logps/rejected": -1.75,
+    })
+    for step in (0, 3, 8)
+]  # fmt: skip
+
+
+def definition(**changes: Any) -> dict[str, Any]:
+    """A definition.json; `changes` go into its sections."""
+    sections: dict[str, dict[str, Any]] = {
+        "objective": {"name": "orpo", "definition": "paper", "lambda": 0.25},
+        "model": {"name": "owner/base", "commit": "abc", "lora": None},
+        "data": {
+            "train": [{"path": "owner/pairs", "split": "train_prefs", "fingerprint": "hub:1:2", **COUNTS}],
+            "eval": [],
+            "tokens": {"train": {"read": 97, "kept": 90, "dropped": {"too long": 7}, "notes": {"cut": 4}}},
+            "max_length": 512,
+        },
+        "versions": {"orpo": "0.1.0", "torch": "2.13.0"},
+    }
+    return {name: section | changes.get(name, {}) for name, section in sections.items()}
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    start, text, _ = card.split("---\n", 2)
+    assert start == ""
+    return YAML(typ="safe").load(text)
+
+
+def test_the_front_matter_is_what_the_hub_reads() -> None:
+    assert front_matter(model_card(definition(), EVALUATIONS)) == {
+        "base_model": "owner/base",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["orpo", "preference-optimization"],
+    }
+
+
+@pytest.mark.parametrize(("merge", "library"), [(False, "peft"), (True, "transformers")])
+def test_an_adapter_is_for_peft_and_a_merged_one_is_not(merge: bool, library: str) -> None:
+    card = model_card(definition(model={"lora": {"r": 8, "merge": merge}}), EVALUATIONS)
+    assert front_matter(card)["library_name"] == library
+
+
+def test_the_card_states_objective_data_and_metrics() -> None:
+    card = model_card(definition(), EVALUATIONS)
+    assert "# owner/base, aligned with ORPO\n" in card
+    assert "lambda = 0.25" in card
+    assert "`paper`: L_NLL over response tokens, averaged per pair, then over pairs" in card
+    assert "| train | owner/pairs | train_prefs | 100 | 97 | 3 identical responses |\n" in card
+    assert "at most 512 tokens" in card
+    assert "* train: 90 of 97; dropped 7: too long; note 4: cut\n" in card
+    assert "| metric | step 0 | step 8 |\n" in card
+    assert "| loss | 2.0000 | 1.2000 |\n" in card
+    assert "| pair accuracy | 0.5000 | 0.9000 |\n" in card
+    assert "orpo 0.1.0, torch 2.13.0" in card
+
+
+def test_each_definition_has_its_own_words() -> None:
+    card = model_card(definition(objective={"definition": "trl"}), EVALUATIONS)
+    assert "`trl`: L_NLL over prompt and chosen tokens, pooled over all tokens of the batch" in card
+
+
+def test_local_paths_are_not_published() -> None:
+    source = {
+        "path": "/home/somebody/private|pairs.jsonl",
+        "split": None,
+        "fingerprint": "sha256:1",
+        **COUNTS,
+    }
+    local = definition(model={"name": "/home/somebody/models/base", "commit": None}, data={"eval": [source]})
+    card = model_card(local, EVALUATIONS)
+    assert "somebody" not in card
+    assert "# base, aligned with ORPO\n" in card
+    assert "base_model" not in front_matter(card), "the Hub refuses a base model that is not on it"
+    assert r"| eval | private\|pairs.jsonl |  | 100 |" in card, "a bar in a name does not end the cell"
+
+
+def test_without_held_out_pairs_the_card_says_so() -> None:
+    assert "## Held-out pairs\n\nNone were given.\n" in model_card(definition(), [])
