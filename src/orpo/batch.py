@@ -87,6 +87,3 @@ class Totals:
 
     chosen_tokens: float
     """Tokens of the chosen responses."""
-
-    rejected_tokens: float
-    """Tokens of the rejected responses."""

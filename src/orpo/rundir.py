@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +28,34 @@ SCHEMA_VERSION = 1
 Status = Literal["finished", "interrupted", "failed"]
 
 
+@contextmanager
+def writing(path: Path) -> Generator[None]:
+    """Say what could not be written and why, such as a full disk.
+
+    Raises:
+        ResourceError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ResourceError(
+            f"output: {path} cannot be written: {error.strerror or error}",
+            hint="Check the space on the disk and the permissions; what was written before is kept.",
+        ) from None
+
+
 def require_free(path: str | Path) -> Path:
     """`path`, if a run may be written there; checked before a run's long preparations begin.
 
     Raises:
-        ConfigError: it is a file, or a directory that holds anything.
+        ConfigError: it is a file, below a file, or a directory that holds anything.
     """
     path = Path(path).expanduser()
+    if blocker := next((parent for parent in path.parents if parent.is_file()), None):
+        raise ConfigError(
+            f"output: {path} cannot be made, because {blocker} is a file",
+            hint="Choose another directory with output=PATH.",
+        )
     if path.exists() and not path.is_dir():
         raise ConfigError(f"output: {path} is a file", hint="Choose another directory with output=PATH.")
     if path.is_dir() and any(path.iterdir()):
@@ -60,10 +82,8 @@ class RunDirectory:
             ResourceError: it cannot be made.
         """
         path = require_free(path)
-        try:
+        with writing(path):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResourceError(f"output: {path} cannot be made: {error.strerror}") from None
         return cls(path)
 
     @property
@@ -73,7 +93,8 @@ class RunDirectory:
 
     def write_config(self, text: str) -> None:
         """Store the resolved configuration."""
-        (self.path / "config.yaml").write_text(text, encoding="utf-8")
+        with writing(self.path / "config.yaml"):
+            (self.path / "config.yaml").write_text(text, encoding="utf-8")
 
     def write_definition(self, definition: Mapping[str, Any]) -> None:
         """Store what the run is: objective, data, model, versions."""
@@ -110,9 +131,11 @@ class RunDirectory:
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         staged = self.path / f"{name}.tmp"
         text = json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=2, ensure_ascii=False)
-        staged.write_text(text + "\n", encoding="utf-8")
-        os.replace(staged, self.path / name)
+        with writing(self.path / name):
+            staged.write_text(text + "\n", encoding="utf-8")
+            os.replace(staged, self.path / name)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        line = json.dumps(row, allow_nan=False) + "\n"
+        with writing(self.path / name), (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(line)

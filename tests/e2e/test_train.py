@@ -41,7 +41,7 @@ def logits(model: Any) -> Tensor:
 
 
 def mapping(workspace: Workspace, **sections: Any) -> dict[str, Any]:
-    """The workspace's configuration for the Python door, two steps long; `sections` replace whole sections."""
+    """A configuration for the Python door, two steps long; `sections` replace whole sections."""
     return {
         "model": str(workspace.folder / "model"),
         "data": {"train": str(workspace.folder / "train.jsonl")},
@@ -236,7 +236,8 @@ def test_a_model_trained_on_conversations_chats_with_its_template(workspace: Wor
     generator = pipeline("text-generation", model=str(result.path / "model"))
     (answer,) = generator(messages, max_new_tokens=5, do_sample=False)
     ids = tokenizer(rendered, return_tensors="pt")
-    expected = result.model.eval().generate(**ids, max_new_tokens=5, do_sample=False)
+    trained: Any = result.model.eval()
+    expected = trained.generate(**ids, max_new_tokens=5, do_sample=False)
     continuation = tokenizer.decode(expected[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)
     assert answer["generated_text"][-1] == {"role": "assistant", "content": continuation}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orpo.errors import ConfigError
-from orpo.rundir import RunDirectory
+from orpo.errors import ConfigError, ResourceError
+from orpo.rundir import RunDirectory, require_free
 
 
 def test_a_directory_that_holds_another_run_is_refused_and_untouched(tmp_path: Path) -> None:
@@ -51,3 +51,22 @@ def test_definition_and_summary_carry_the_schema_version(tmp_path: Path) -> None
     assert run.read_definition() == {"schema_version": 1, "objective": {"name": "orpo"}}
     assert json.loads((run.path / "summary.json").read_text())["status"] == "finished"
     assert sorted(p.name for p in run.path.iterdir()) == ["definition.json", "summary.json"]
+
+
+def test_an_output_below_a_file_is_refused_before_anything_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").touch()
+    with pytest.raises(ConfigError, match=r"pairs\.jsonl is a file"):
+        require_free(tmp_path / "pairs.jsonl" / "run")
+
+
+def test_a_write_that_the_system_refuses_is_a_matter_of_resources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunDirectory.create(tmp_path / "run")
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        run.append_metrics({"step": 1})

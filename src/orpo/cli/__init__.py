@@ -13,7 +13,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from orpo.config import load_config
 from orpo.errors import EXIT_INTERRUPTED, OrpoError
+from orpo.text import printable
 
 app = typer.Typer(
     add_completion=False,
@@ -51,18 +53,29 @@ def train(
 
             summary = quickstart(overrides or [], console, console if as_json else Console(highlight=False))
         else:
-            from orpo.run import train as run_training
+            loaded = load_config(config, overrides or [])
+            from orpo.run import train as run_training  # imports torch: only once the configuration is right
 
-            summary = run_training(config, overrides=overrides or [], console=console).summary
+            summary = run_training(loaded, console=console).summary
     if as_json and _is_main_process():
         sys.stdout.write(json.dumps(summary) + "\n")
+
+
+def _safe(message: str) -> str:
+    """`message` line by line without what a terminal would obey: it may quote data, files or models."""
+    return "\n".join(map(printable, message.split("\n")))
+
+
+class _SafeFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return _safe(super().format(record))
 
 
 @contextmanager
 def _one_clear_message() -> Generator[None]:
     """Turn what the user can act on into a message and an exit code; our own faults keep their traceback."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_SafeFormatter("%(message)s"))
     logger = logging.getLogger("orpo")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -70,7 +83,7 @@ def _one_clear_message() -> Generator[None]:
     try:
         yield
     except OrpoError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(_safe(f"error: {error}") + "\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -214,6 +214,9 @@ class TrainingSection(Section):
     eval_every: PositiveInt | None = None
     """Steps between evaluations; absent: only before the first step and at the end."""
 
+    select: Literal["last", "best"] = "last"
+    """Which step `model/` is of: the last, or the one with the lowest evaluation loss."""
+
     report_to: tuple[str, ...] = Field(default=(), strict=False)
     """Trackers, by their names in transformers: `tensorboard`, `wandb`, `mlflow`, `trackio` …"""
 

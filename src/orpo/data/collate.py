@@ -17,7 +17,6 @@ def batch_totals(pairs: Iterable[TokenizedPair]) -> Totals:
         pairs=len(pairs),
         prompt_tokens=sum(len(pair.prompt) - 1 for pair in pairs),
         chosen_tokens=sum(len(pair.chosen) for pair in pairs),
-        rejected_tokens=sum(len(pair.rejected) for pair in pairs),
     )
 
 

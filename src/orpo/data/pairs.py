@@ -51,6 +51,15 @@ EMPTY_RESPONSE = "empty response"
 INVALID_UNICODE = "text that is not valid Unicode"
 
 
+def is_unicode(text: str) -> bool:
+    """False for lone surrogates, which JSON can escape and no text file or tokenizer can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 class UnusableRowError(Exception):
     """A row that makes no pair; its reason is counted."""
 

@@ -14,19 +14,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jinja2.exceptions import TemplateError, TemplateSyntaxError
+from jinja2.exceptions import TemplateSyntaxError
 
-from orpo.data.pairs import Message, Pair
-from orpo.data.specials import eos_id, special_tokens
-from orpo.data.templates import Prompt, Template
+from orpo.data.pairs import EMPTY_RESPONSE, INVALID_UNICODE, Message, Pair, Prompt, is_unicode
+from orpo.data.specials import added_tokens, eos_id
+from orpo.data.templates import Template
 from orpo.errors import ConfigError, DataError
 from orpo.text import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-EMPTY_RESPONSE = "empty response"
-INVALID_UNICODE = "text that is not valid Unicode"
 SYSTEM_LEFT_OUT = "system turn left out by the template"
 
 _MARKER = "responseMarker0"
@@ -91,7 +89,7 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template) -> None:
         self._tokenizer = tokenizer
         self._template = template
-        self._specials = special_tokens(tokenizer)
+        self._specials = added_tokens(tokenizer)
         # Of two tokens at one place the longer is the one that the tokenizer takes.
         longest_first = sorted(self._specials, key=len, reverse=True)
         self._special = re.compile("|".join(re.escape(token) for token in longest_first) or r"(?!)")
@@ -117,7 +115,7 @@ class Renderer:
             rendering = self._render(pair)
         except TemplateRefusalError as refusal:
             return Dropped(refusal.message)
-        if isinstance(rendering, Rendering) and not _is_unicode(rendering.chosen + rendering.rejected):
+        if isinstance(rendering, Rendering) and not is_unicode(rendering.chosen + rendering.rejected):
             return Dropped(INVALID_UNICODE)
         return rendering
 
@@ -195,7 +193,7 @@ class Renderer:
             raise ConfigError(
                 f"the chat template {self._template.name} is not valid, line {error.lineno}: {error.message}"
             ) from None
-        except (TemplateError, TypeError) as error:  # TypeError: an expression that does not fit the content
+        except Exception as error:  # noqa: BLE001  a template is a program: its expressions may raise anything
             reason = printable(str(error), 120)
             raise TemplateRefusalError(f"refused by the chat template: {reason}") from None
         assert isinstance(rendered, str)
@@ -236,12 +234,3 @@ def _notes(messages: tuple[Message, ...], frame: _Frame) -> tuple[str, ...]:
     if any(m.role == "system" and m.content.strip() not in frame.prompt for m in messages):
         notes.append(SYSTEM_LEFT_OUT)
     return tuple(notes)
-
-
-def _is_unicode(text: str) -> bool:
-    """False for lone surrogates, which JSON can escape and no tokenizer can read."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

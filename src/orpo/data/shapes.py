@@ -12,7 +12,15 @@ from typing import Any, Literal
 
 from orpo.data.columns import column_types, is_missing, spells_messages
 from orpo.data.mapping import mapping_hint
-from orpo.data.pairs import EMPTY_RESPONSE, INVALID_UNICODE, Message, Pair, Prompt, UnusableRowError
+from orpo.data.pairs import (
+    EMPTY_RESPONSE,
+    INVALID_UNICODE,
+    Message,
+    Pair,
+    Prompt,
+    UnusableRowError,
+    is_unicode,
+)
 from orpo.data.rows import Row
 from orpo.data.spec import SourceSpec
 from orpo.data.transcripts import (
@@ -27,6 +35,7 @@ from orpo.errors import DataError
 Transcripts = Literal["messages", "text"]
 """What a transcript becomes: messages for a chat template, or the plain text that it is."""
 
+REPEATED_PROMPT = "both responses begin with the prompt column's text, which would be read twice"
 IDENTICAL = "identical responses"
 PROMPTS_DIFFER = "prompts differ before the last turn"
 NOT_TEXT = "text that is not a string"
@@ -102,6 +111,8 @@ def read_pair(row: Row, shape: Shape, transcripts: Transcripts) -> Pair:
     match shape:
         case Shape.STRINGS:
             prompt, chosen, rejected = (_text(row, name) for name in ("prompt", "chosen", "rejected"))
+            if prompt.strip() and chosen.startswith(prompt) and rejected.startswith(prompt):
+                raise UnusableRowError(REPEATED_PROMPT)
         case Shape.MESSAGES:
             prompt, chosen, rejected = _from_messages(row)
         case Shape.TRANSCRIPTS:
@@ -110,10 +121,10 @@ def read_pair(row: Row, shape: Shape, transcripts: Transcripts) -> Pair:
         raise UnusableRowError(EMPTY_RESPONSE)
     if chosen == rejected:
         raise UnusableRowError(IDENTICAL)
-    pair = Pair(prompt, chosen, rejected, row.where)
-    if not _is_unicode(pair):
+    turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+    if not is_unicode("".join([*turns, chosen, rejected])):
         raise UnusableRowError(INVALID_UNICODE)
-    return pair
+    return Pair(prompt, chosen, rejected, row.where)
 
 
 def _shape_of(values: Mapping[str, Any]) -> Shape | None:
@@ -222,13 +233,3 @@ def _present(row: Row, column: str) -> Any:
     if is_missing(value):
         raise UnusableRowError(f"no value for `{column}`")
     return value
-
-
-def _is_unicode(pair: Pair) -> bool:
-    """False for lone surrogates, which JSON can escape and no text file or tokenizer can hold."""
-    turns = [pair.prompt] if isinstance(pair.prompt, str) else [turn.content for turn in pair.prompt]
-    try:
-        "".join([*turns, pair.chosen, pair.rejected]).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -32,8 +32,14 @@ def eos_id(tokenizer: PreTrainedTokenizerBase) -> int | None:
     return eos
 
 
-def special_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Text and id of every special added token, and of EOS where there is one."""
-    tokens = {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+def added_tokens(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Text and id of every added token that is more than white space, and of EOS where there is one.
+
+    Flagged special or not: an end-of-turn that was added without the flag ends turns all the same.  Runs of
+    blanks and line breaks, which some vocabularies add, end nothing.
+    """
+    tokens = {
+        token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.content.strip()
+    }
     eos = eos_id(tokenizer)
     return tokens if eos is None else tokens | {str(tokenizer.eos_token): eos}

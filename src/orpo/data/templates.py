@@ -14,17 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orpo.data.pairs import Message
-from orpo.data.specials import added_prefix, special_tokens
+from orpo.data.pairs import Prompt
+from orpo.data.specials import added_prefix, added_tokens
 from orpo.errors import ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-Prompt = str | tuple[Message, ...]
-"""Plain text, or the turns before the response."""
 
 REQUIRED_TOKENS: dict[str, tuple[str, ...]] = {
     "chatml": ("<|im_start|>", "<|im_end|>"),
@@ -128,7 +125,7 @@ def _bundled(tokenizer: PreTrainedTokenizerBase, name: str) -> str:
     Who uses the saved model renders with its template and then encodes without special tokens; only a
     template that writes BOS itself gives the ids of training there.
     """
-    missing = [token for token in REQUIRED_TOKENS[name] if token not in special_tokens(tokenizer)]
+    missing = [token for token in REQUIRED_TOKENS[name] if token not in added_tokens(tokenizer)]
     if missing:
         raise ConfigError(
             f"data.template: {name} needs {' and '.join(missing)} among the tokenizer's special tokens",

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from orpo.data.pairs import Pair, RowCounts, TokenizedPair
-from orpo.data.rendering import EMPTY_RESPONSE, Dropped, Renderer, Rendering
+from orpo.data.pairs import EMPTY_RESPONSE, Pair, Prompt, RowCounts, TokenizedPair
+from orpo.data.rendering import Dropped, Renderer, Rendering
 from orpo.data.specials import added_prefix
-from orpo.data.templates import Prompt, Template
+from orpo.data.templates import Template
 from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
 from orpo.errors import DataError
 

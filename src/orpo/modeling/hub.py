@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from safetensors import SafetensorError
 
 from orpo.errors import ConfigError, NetworkError, OrpoError
+
+log = logging.getLogger(__name__)
 
 
 def looks_local(name: str) -> bool:
@@ -25,24 +27,28 @@ def looks_local(name: str) -> bool:
 
 
 @contextmanager
-def loading(what: str, name: str, revision: str | None) -> Iterator[None]:
+def loading(what: str, name: str, revision: str | None) -> Iterator[str]:
     """Turn what transformers and the Hub raise while loading `name` into errors with a hint.
+
+    Yields the name to load: a folder with `~` expanded, or the Hub id.
 
     Args:
         what: `model` or `tokenizer`, for the message.
         name: folder or Hub id.
         revision: Hub revision, if any.
     """
-    if looks_local(name) and not Path(name).expanduser().is_dir():
+    local = looks_local(name)
+    if local and not Path(name).expanduser().is_dir():
         raise ConfigError(
             f"model.name: no such folder: {name}",
             hint="Give a folder with config.json, or a Hub id like owner/name.",
         )
     try:
-        yield
+        yield str(Path(name).expanduser()) if local else name
     except OrpoError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except Exception as error:
+        log.debug("loading %s failed", name, exc_info=True)
         raise _explained(error, what, name, revision) from None
 
 
@@ -56,6 +62,11 @@ def _explained(error: Exception, what: str, name: str, revision: str | None) -> 
     def caused_by(*kinds: type[BaseException]) -> bool:
         return any(isinstance(link, kinds) for link in chain)
 
+    if "trust_remote_code" in str(error):
+        return ConfigError(
+            f"the {what} {name} needs code from its repository, which is never run",
+            hint="Use a model whose architecture is part of transformers.",
+        )
     if caused_by(GatedRepoError):
         return NetworkError(
             f"the {what} {name} is gated",

@@ -57,8 +57,8 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     Raises:
         ConfigError, NetworkError: it does not exist or cannot be loaded.
     """
-    with loading("tokenizer", name, revision):
-        return AutoTokenizer.from_pretrained(name, revision=revision)
+    with loading("tokenizer", name, revision) as place:
+        return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
 
 
 def load_model(
@@ -82,14 +82,19 @@ def load_model(
         NetworkError: the Hub did not answer or refused.
     """
     tokenizer = load_tokenizer(name, revision=revision)
-    with loading("model", name, revision):
-        config = AutoConfig.from_pretrained(name, revision=revision)
+    with loading("model", name, revision) as place:
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
         _require_causal(config, name)
         if random_init:
-            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype])
+            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
         else:
             model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
-                name, revision=revision, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True
+                place,
+                revision=revision,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                output_loading_info=True,
+                trust_remote_code=False,
             )
             if missing := sorted(info["missing_keys"]):
                 raise ConfigError(
@@ -106,6 +111,7 @@ def load_model(
         )
     if silenced := _disable_dropout(model):
         log.info("dropout set to 0 for training: %s", ", ".join(silenced))
+    _require_left_to_right(model, name)
     return LoadedModel(model, tokenizer, commit=getattr(config, "_commit_hash", None))
 
 
@@ -120,6 +126,25 @@ def _require_causal(config: PretrainedConfig, name: str) -> None:
         raise ConfigError(
             f"model.name: expected a causal language model, but {name} is {found}",
             hint="ORPO needs a decoder that predicts the next token, such as Llama, Qwen, Mistral or OPT.",
+        )
+
+
+@torch.no_grad()
+def _require_left_to_right(model: PreTrainedModel, name: str) -> None:
+    """Refuse a model whose earlier predictions see later tokens, by changing a last token once.
+
+    Scores of such a model would leak the response, and padding would reach real tokens.
+    """
+    ids = torch.arange(8).remainder(model.config.get_text_config().vocab_size).repeat(2, 1)
+    ids[1, -1] = 0
+    model.eval()
+    first, second = model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1].float()
+    noise = 32 * torch.finfo(model.dtype).eps * first.abs().max().item()
+    if (first - second).abs().max().item() > noise:
+        raise ConfigError(
+            f"model.name: expected a model that reads left to right, but a later token changes {name}'s "
+            "earlier predictions",
+            hint="Encoders such as BERT can be loaded as decoders, but need is_decoder in their config.json.",
         )
 
 

@@ -26,6 +26,11 @@ def add_lora(
         ConfigError: no module has such a name.
     """
     modules = target if isinstance(target, str) else list(target)
+    leaves = sorted({name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")})
+    hint = f"Modules of this model: {', '.join(leaves)}; or all-linear."
+    for wanted in modules if isinstance(modules, list) else []:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name, _ in model.named_modules()):
+            raise ConfigError(f"model.lora.target: the model has no module {wanted}", hint=hint)
     config = LoraConfig(
         r=r,
         lora_alpha=alpha,  # type: ignore[arg-type]  PEFT divides it as a float
@@ -39,9 +44,4 @@ def add_lora(
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return get_peft_model(model, config)  # type: ignore[return-value]
     except ValueError as error:
-        leaves = sorted(
-            {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if hasattr(m, "weight")}
-        )
-        raise ConfigError(
-            f"model.lora.target: {error}", hint=f"Modules of this model: {', '.join(leaves)}; or all-linear."
-        ) from None
+        raise ConfigError(f"model.lora.target: {error}", hint=hint) from None

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -33,18 +34,40 @@ def save_model(
         merge: write the adapter merged into its base instead.  `model` itself stays unmerged.
         stop_ids: tokens that end a response; generation stops at any of them.
         card: text of README.md.
+
+    Raises:
+        OSError: the system refused to write; nothing of the attempt is left.
     """
     staged = target.with_name(target.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
     _add_stop_ids(_base(model), stop_ids)
-    if merge and isinstance(model, PeftModel):
-        _base(model).save_pretrained(staged, state_dict=merged_weights(model))
-    else:
-        model.save_pretrained(str(staged))
-    tokenizer.save_pretrained(staged)
-    (staged / "README.md").write_text(card, encoding="utf-8")
+    try:
+        _write(model, tokenizer, staged, merge=merge, card=card)
+    except SafetensorError as error:  # what a full disk comes out as
+        raise OSError(str(error)) from None
+    finally:
+        if not (staged / "README.md").exists():
+            shutil.rmtree(staged, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
     staged.rename(target)
+
+
+def _write(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    merge: bool,
+    card: str,
+) -> None:
+    """Fill `folder`; the card comes last."""
+    if merge and isinstance(model, PeftModel):
+        _base(model).save_pretrained(folder, state_dict=merged_weights(model))
+    else:
+        model.save_pretrained(str(folder))
+        cast(GenerationConfig, _base(model).generation_config).save_pretrained(folder)  # PEFT leaves it out
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def merged_weights(model: PeftModel) -> dict[str, Tensor]:
@@ -59,7 +82,8 @@ def merged_weights(model: PeftModel) -> dict[str, Tensor]:
         if isinstance(module, LoraLayer):
             layer = cast(Any, module)
             delta = layer.get_delta_weight(model.active_adapter)
-            weights[f"{name}.weight"] = layer.get_base_layer().weight.detach() + delta.detach()
+            weight = layer.get_base_layer().weight.detach()
+            weights[f"{name}.weight"] = (weight + delta.detach()).to(weight.dtype)
     return weights
 
 

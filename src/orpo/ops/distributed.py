@@ -15,6 +15,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from orpo.errors import ConfigError, ResourceError
+
+_RENDEZVOUS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Environment variables that tell a process of several where the others are."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -43,6 +48,12 @@ class World:
 
 def _device(local_rank: int) -> torch.device:
     if torch.cuda.is_available():
+        if local_rank >= torch.cuda.device_count():
+            raise ResourceError(
+                f"process {local_rank} of this machine has no GPU of its own: there are "
+                f"{torch.cuda.device_count()}",
+                hint="Start as many processes as there are GPUs.",
+            )
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
     if torch.backends.mps.is_available():
@@ -60,6 +71,11 @@ def join_world() -> Iterator[World]:
         return
     owns_group = not dist.is_initialized()
     if owns_group:
+        if missing := [name for name in _RENDEZVOUS if name not in os.environ]:
+            raise ConfigError(
+                f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
+                hint="Start several processes with torchrun; for one process, unset WORLD_SIZE.",
+            )
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)

@@ -15,6 +15,7 @@ from rich.text import Text
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from orpo.config import LoadedConfig, load_config
+from orpo.errors import ConfigError
 from orpo.evaluation.generation import generate
 from orpo.modeling.load import load_model, padding_id
 from orpo.quickstart.task import Split, Verdict, check, make_pairs, make_prompts
@@ -68,8 +69,14 @@ def quickstart(overrides: Sequence[str], console: Console, report: Console) -> M
 
 def _configure(folder: Path, overrides: Sequence[str]) -> LoadedConfig:
     """The bundled configuration, with the generated pairs written beside the run directory."""
+    for override in overrides:
+        if override.startswith(("model", "data")):
+            raise ConfigError(
+                f"the quickstart has its own model and data, and {override.partition('=')[0]} cannot be set",
+                hint="Copy its config.yaml from the run directory, and train with `orpo train FILE.yaml`.",
+            )
     bundled = str(folder / "config.yaml")
-    output = Path(load_config(bundled, overrides).config.output)
+    output = Path(load_config(bundled, overrides).config.output).expanduser()
     if not any(override.startswith("output=") for override in overrides):
         output = _free(output)
     data = output.with_name(output.name + "-data")
@@ -79,13 +86,16 @@ def _configure(folder: Path, overrides: Sequence[str]) -> LoadedConfig:
         rows = make_pairs(count, SEED, split)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (data / f"{split}.jsonl").write_text(lines, encoding="utf-8")
-    bundled_values = [
-        f"model={folder / 'model'}",
-        f"data.train={data / 'train.jsonl'}",
-        f"data.eval={data / 'eval.jsonl'}",
-        f"output={output}",
-    ]
-    return load_config(bundled, [*bundled_values, *overrides])
+    places = {
+        "model": folder / "model",
+        "data.train": data / "train.jsonl",
+        "data.eval": data / "eval.jsonl",
+        "output": output,
+    }
+    # Quoted, since a path may hold what YAML takes for syntax.
+    return load_config(
+        bundled, [*overrides, *(f"{key}={json.dumps(str(path))}" for key, path in places.items())]
+    )
 
 
 def _free(output: Path) -> Path:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from orpo.text import printable
+
 _NLL = {
     "paper": "response tokens, averaged per pair, then over pairs",
     "trl": "prompt and chosen tokens, pooled over all tokens of the batch",
@@ -81,14 +83,22 @@ def _data_table(data: Mapping[str, Any]) -> str:
             dropped = "; ".join(reasons) or "0"
             name = _public_name(source["path"], source["fingerprint"].startswith("hub:"))
             cells = (use, name, source["split"] or "", source["read"], source["kept"], dropped)
-            lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     lines += ["", f"Pairs of at most {data['max_length']} tokens, prompt and response, were used:", ""]
     for use, counts in data["tokens"].items():
         parts = [f"* {use}: {counts['kept']} of {counts['read']}"]
         parts += [f"dropped {count}: {reason}" for reason, count in counts["dropped"].items()]
         parts += [f"note {count}: {note}" for note, count in counts["notes"].items()]
-        lines.append("; ".join(parts))
+        lines.append(_cell("; ".join(parts)))
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: object) -> str:
+    """Text that stays text, whatever a path or a chat template's complaint holds."""
+    text = printable(str(value))
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`")):
+        text = text.replace(character, escaped)
+    return text
 
 
 def _eval_table(evaluations: Sequence[tuple[int, Mapping[str, float]]]) -> str:

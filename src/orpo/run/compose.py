@@ -17,8 +17,16 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from orpo.config import LoadedConfig, ObjectiveSection, RunConfig, dump_config, load_config, parse_config
-from orpo.errors import ResourceError
+from orpo.config import (
+    LoadedConfig,
+    ObjectiveSection,
+    RunConfig,
+    SourceSection,
+    dump_config,
+    load_config,
+    parse_config,
+)
+from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
 from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model, padding_id
 from orpo.modeling.lora import add_lora
@@ -29,7 +37,7 @@ from orpo.ops.distributed import World, join_world
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
 from orpo.run.data import PreparedData, Rows, prepare_data
-from orpo.rundir import RunDirectory, Status, require_free
+from orpo.rundir import RunDirectory, Status, require_free, writing
 from orpo.training.callbacks import tracker_callbacks
 from orpo.training.loop import TrainingLoop
 from orpo.training.progress import ProgressCallback
@@ -79,9 +87,11 @@ def train(
     if isinstance(config, str | os.PathLike):
         loaded = load_config(config, overrides)
     elif isinstance(config, LoadedConfig):
+        assert not overrides, "a LoadedConfig has had its overrides"
         loaded = config
     else:
         loaded = parse_config(config, overrides)
+    loaded = _with_rows_in_memory(loaded, train=train_rows is not None, eval_=eval_rows is not None)
     with join_world() as world:
         if not world.is_main:
             logging.getLogger("orpo").setLevel(logging.ERROR)
@@ -93,6 +103,21 @@ def train(
                 hint="Lower training.max_tokens, which changes memory only, set "
                 "training.gradient_checkpointing, or use model.lora.",
             ) from None
+
+
+def _with_rows_in_memory(loaded: LoadedConfig, *, train: bool, eval_: bool) -> LoadedConfig:
+    """The configuration as it is recorded: a source that rows in memory replace is not named."""
+    replaced = [use for use, given in (("train", train), ("eval", eval_)) if given]
+    memory = (SourceSection(path="rows in memory"),)
+    data = loaded.config.data.model_copy(update=dict.fromkeys(replaced, memory))
+    origins = {
+        key: origin
+        for key, origin in loaded.provenance.items()
+        if not any(f"{key}.".startswith(f"data.{use}.") for use in replaced)
+    }
+    for use in replaced:
+        origins |= {f"data.{use}.{name}": "train()" for name in SourceSection.model_fields}
+    return LoadedConfig(loaded.config.model_copy(update={"data": data}), origins)
 
 
 def _train(
@@ -108,6 +133,11 @@ def _train(
     if world.is_main:
         require_free(config.output)
     world.wait()
+    if settings.select == "best" and config.data.eval is None:
+        raise ConfigError(
+            "training.select: best needs evaluations, and data.eval is not set",
+            hint="Set data.eval to a source or a fraction.",
+        )
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 
@@ -144,14 +174,15 @@ def _train(
 
     def save() -> None:
         if run_dir is not None:
-            save_model(
-                model,
-                source.tokenizer,
-                run_dir.model,
-                merge=config.model.lora is not None and config.model.lora.merge,
-                stop_ids=data.train.stop_ids,
-                card=model_card(definition, loop.evaluations),
-            )
+            with writing(run_dir.model):
+                save_model(
+                    model,
+                    source.tokenizer,
+                    run_dir.model,
+                    merge=config.model.lora is not None and config.model.lora.merge,
+                    stop_ids=data.train.stop_ids,
+                    card=model_card(definition, loop.evaluations),
+                )
         world.wait()
 
     progress = ProgressCallback(console) if console is not None else None
@@ -178,7 +209,6 @@ def _train(
     status: Status = "failed"
     try:
         loop.run()
-        save()
         status = "finished"
         log.info("model written to %s", Path(config.output) / "model")
     except KeyboardInterrupt:
@@ -203,7 +233,7 @@ def _summary(status: Status, loop: TrainingLoop, data: PreparedData, seconds: fl
     return {
         "status": status,
         "steps": loop.step,
-        "model_step": loop.step if status == "finished" else None,
+        "model_step": loop.model_step,
         "train": loop.last_train,
         "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
         "rows": data.record,
@@ -215,6 +245,11 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
     """The model that is trained: the loaded one, or its adapters."""
     model: PreTrainedModel | PeftModel = source.model
     lora = config.model.lora
+    if lora is None and config.model.dtype == config.training.precision == "float16":
+        raise ConfigError(
+            "training.precision: float16 needs weights of a wider type, and model.dtype is float16",
+            hint="Use model.dtype=float32.",
+        )
     if lora is not None:
         model = add_lora(source.model, r=lora.r, alpha=lora.alpha, dropout=lora.dropout, target=lora.target)
     elif config.model.dtype != "float32":

@@ -63,7 +63,13 @@ def refuse_trainer_bound(callbacks: Sequence[TrainerCallback]) -> None:
 
 
 def training_arguments(
-    settings: TrainingSection, *, output: str, total_steps: int, world: World, evaluates: bool
+    settings: TrainingSection,
+    *,
+    output: str,
+    total_steps: int,
+    world: World,
+    dtype: torch.dtype | None,
+    evaluates: bool,
 ) -> TrainingArguments:
     """Our settings in the words of transformers, for callbacks to read."""
     on_cuda = world.device.type == "cuda"
@@ -81,8 +87,8 @@ def training_arguments(
         adam_beta2=settings.adam_beta2,
         adam_epsilon=settings.adam_epsilon,
         max_grad_norm=settings.max_grad_norm or 0.0,
-        bf16=on_cuda and settings.precision in ("auto", "bfloat16") and torch.cuda.is_bf16_supported(),
-        fp16=on_cuda and settings.precision == "float16",
+        bf16=on_cuda and dtype == torch.bfloat16,  # elsewhere transformers checks for hardware it knows
+        fp16=on_cuda and dtype == torch.float16,
         seed=settings.seed,
         logging_steps=settings.log_every,
         eval_strategy="steps" if evaluates else "no",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,8 @@ from orpo.rundir import RunDirectory
 from orpo.training.callbacks import Callbacks, training_arguments
 from orpo.training.optim import make_optimizer, make_schedule
 from orpo.training.step import GradientStep
+
+log = logging.getLogger(__name__)
 
 Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 """Metrics of the held-out pairs; calls its argument after each forward pass."""
@@ -67,7 +70,7 @@ class TrainingLoop:
         max_tokens: tokens, padding included, per forward pass and device.
         world: this process among its peers.
         evaluate: metrics of held-out pairs, or None without any.
-        save: writes the model as it is now; called on every rank.
+        save: writes the model as it is now; called on every rank, at the end or at the best evaluation.
         run_dir: where the logs go; None on every rank but the main one.
         output: the run directory's path, for callbacks.
         callbacks: transformers' callbacks.
@@ -118,6 +121,7 @@ class TrainingLoop:
                 output=output,
                 total_steps=self.total_steps,
                 world=world,
+                dtype=dtype,
                 evaluates=evaluate is not None,
             ),
             model=model,
@@ -131,6 +135,9 @@ class TrainingLoop:
         self._window = Window()
         self.last_train: dict[str, float] = {}
         self.evaluations: list[tuple[int, dict[str, float]]] = []
+        self.model_step: int | None = None
+        """The step that the saved model is of."""
+        self._learning_rate = 0.0
 
     @property
     def step(self) -> int:
@@ -141,12 +148,11 @@ class TrainingLoop:
         """Train to the end, or until a callback stops it.
 
         Raises:
-            NumericsError: a logged loss is not finite.
+            NumericsError: a logged loss or gradient norm is not finite.
         """
         callbacks = self._callbacks
         callbacks.fire("on_train_begin")
-        if self._evaluate_pairs is not None:
-            self._evaluate()
+        self._evaluate()
         self._model.train()
         self._window = Window()
         epoch = 0
@@ -154,20 +160,23 @@ class TrainingLoop:
             self._run_epoch(epoch)
             epoch += 1
         callbacks.fire("on_train_end")
+        if self._settings.select == "last" or self.model_step is None:
+            self._save_model()
 
     def _run_epoch(self, epoch: int) -> None:
         callbacks = self._callbacks
         callbacks.fire("on_epoch_begin")
         for done, batch in enumerate(self._batches(epoch), start=1):
             callbacks.fire("on_step_begin")
-            learning_rate = self._update(batch)
+            self._update(batch)
             callbacks.state.global_step += 1
             callbacks.state.epoch = epoch + done / self._steps_per_epoch
             callbacks.fire("on_step_end")
-            self._log_evaluate_save(learning_rate)
+            self._log_evaluate_save()
             if callbacks.control.should_epoch_stop or callbacks.control.should_training_stop:
                 break
         callbacks.fire("on_epoch_end")
+        self._log_evaluate_save()
 
     def _batches(self, epoch: int) -> Iterator[PreparedBatch]:
         """This rank's share of each global batch of an epoch."""
@@ -193,8 +202,8 @@ class TrainingLoop:
             tokens = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs)
             yield PreparedBatch(micro_batches, totals, tokens)
 
-    def _update(self, batch: PreparedBatch) -> float:
-        """One optimizer step; returns the learning rate that it used."""
+    def _update(self, batch: PreparedBatch) -> None:
+        """One optimizer step."""
         callbacks = self._callbacks
         shares = self._gradient_step(
             batch.micro_batches, batch.totals, lambda: callbacks.fire("on_substep_end")
@@ -203,39 +212,49 @@ class TrainingLoop:
         limit = self._settings.max_grad_norm or math.inf
         grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
         callbacks.fire("on_pre_optimizer_step")
+        scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         callbacks.fire("on_optimizer_step")
-        learning_rate = float(self._schedule.get_last_lr()[0])
-        self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
+        if self._scaler.get_scale() < scale:
+            # The scale is sought from above, so float16 gradients overflow now and then; no update was made.
+            log.info("step %d: float16 gradients overflowed, update skipped", self.step + 1)
+            return
+        self._learning_rate = float(self._schedule.get_last_lr()[0])
+        self._schedule.step()
 
         # Every rank holds the same gradient norm; its shares add up to one.
         self._window.means.add({**shares, "grad_norm": grad_norm / self._world.size}, batch.totals.pairs)
         self._window.pairs += batch.totals.pairs
         self._window.tokens += batch.tokens
-        return learning_rate
 
-    def _log_evaluate_save(self, learning_rate: float) -> None:
-        control = self._callbacks.control
-        is_last = self.step >= self.total_steps or control.should_training_stop
-        if control.should_log or is_last:
-            self._log(learning_rate)
-        if self._callbacks.control.should_evaluate and self._evaluate_pairs is not None:
+    def _log_evaluate_save(self) -> None:
+        """What the control's flags ask for; the last step is always logged and evaluated."""
+        is_last = self.step >= self.total_steps or self._callbacks.control.should_training_stop
+        if (self._callbacks.control.should_log or is_last) and self._window.means:
+            self._log()
+        evaluated = bool(self.evaluations) and self.evaluations[-1][0] == self.step
+        if (self._callbacks.control.should_evaluate or is_last) and not evaluated:
             self._evaluate()
         if self._callbacks.control.should_save:
-            self._save()
+            self._save_model()
             self._callbacks.fire("on_save")
 
-    def _log(self, learning_rate: float) -> None:
+    def _save_model(self) -> None:
+        self._save()
+        self.model_step = self.step
+
+    def _log(self) -> None:
         """Write a row of train metrics: pair-weighted means since the last row."""
         window = self._window
-        means = window.means.take(self._world) | {"learning_rate": learning_rate}
-        if not math.isfinite(means["loss"]):
-            raise NumericsError(
-                f"the loss is not finite ({means['loss']}) at step {self.step}",
-                hint="Lower training.learning_rate, or use float32 or bfloat16 instead of float16.",
-            )
+        means = window.means.take(self._world) | {"learning_rate": self._learning_rate}
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(means[name]):
+                raise NumericsError(
+                    f"{name} is not finite ({means[name]}) between the last logged step and step {self.step}",
+                    hint="Lower training.learning_rate, or use float32 or bfloat16 instead of float16.",
+                )
         seconds = time.perf_counter() - window.started
         timing = {
             "tokens_per_second": window.tokens / seconds,
@@ -251,14 +270,22 @@ class TrainingLoop:
         self._window = Window()
 
     def _evaluate(self) -> None:
-        """Score the held-out pairs, outside the clock of the log's window."""
-        assert self._evaluate_pairs is not None
+        """Score the held-out pairs, if there are any, outside the clock of the log's window."""
+        if self._evaluate_pairs is None:
+            return
         started = time.perf_counter()
         self._model.eval()
         metrics = self._evaluate_pairs(lambda: self._callbacks.fire("on_prediction_step"))
         self._model.train()
+        losses = [row["loss"] for step, row in self.evaluations if step > 0]
         self.evaluations.append((self.step, metrics))
         if self._run_dir is not None:
             self._run_dir.append_metrics({"step": self.step, "split": "eval", **metrics})
         self._callbacks.evaluated({f"eval_{name}": value for name, value in metrics.items()})
+        if (
+            self._settings.select == "best"
+            and self.step > 0
+            and metrics["loss"] < min(losses, default=math.inf)
+        ):
+            self._save_model()
         self._window.started += time.perf_counter() - started

@@ -50,8 +50,11 @@ def warmup_steps(warmup: float, total_steps: int) -> int:
     Raises:
         ConfigError: the count leaves no step after the warm-up.
     """
-    steps = math.ceil(warmup * total_steps) if warmup < 1 else int(warmup)
-    if steps > 0 and steps >= total_steps > 1:
+    if warmup < 1:
+        # The first step of a warm-up has a learning rate of 0, so a step must be left after it.
+        return min(math.ceil(warmup * total_steps), total_steps - 1)
+    steps = int(warmup)
+    if steps >= total_steps:
         raise ConfigError(
             f"training.warmup: expected fewer steps than the whole run's {total_steps}, got {steps}",
             hint="Give a fraction such as 0.1, or train for longer.",

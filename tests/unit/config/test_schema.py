@@ -53,6 +53,7 @@ SURFACE = {
     "training.shuffle": True,
     "training.log_every": 10,
     "training.eval_every": None,
+    "training.select": "last",
     "training.report_to": (),
     "output": REQUIRED,
 }

@@ -51,7 +51,7 @@ def test_counts_are_the_scored_tokens_and_totals_add_them_up(score_prompt: bool)
     batch = pad_batch(PAIRS, pad_id=0, score_prompt=score_prompt)
     counted = torch.bincount(batch.segments, minlength=batch.counts.numel()).view_as(batch.counts)
     assert torch.equal(batch.counts, counted.float())
-    assert batch_totals(PAIRS) == Totals(pairs=2, prompt_tokens=2, chosen_tokens=3, rejected_tokens=5)
+    assert batch_totals(PAIRS) == Totals(pairs=2, prompt_tokens=2, chosen_tokens=3)
 
 
 def test_the_weight_of_a_stand_in_is_passed_on() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orpo.data.specials import added_prefix, eos_id, special_tokens
+from orpo.data.specials import added_prefix, added_tokens, eos_id
 from tests.trap_tokenizers import byte_level, space_prefix
 
 
@@ -27,14 +27,14 @@ def test_the_prefix_is_found_where_the_encoding_also_adds_a_space() -> None:
     assert added_prefix(tokenizer) == (tokenizer.bos_token_id,)
 
 
-def test_added_tokens_that_are_not_special_are_left_out() -> None:
+def test_white_space_ends_nothing_and_an_unflagged_token_does() -> None:
     tokenizer = byte_level(bos="<s>", special=("<|im_end|>",))
-    tokenizer.add_tokens(["\n\n"])
-    assert set(special_tokens(tokenizer)) == {"<s>", "</s>", "<|im_end|>"}
-    assert special_tokens(tokenizer)["</s>"] == eos_id(tokenizer)
+    tokenizer.add_tokens(["\n\n", "<|eot|>"])
+    assert set(added_tokens(tokenizer)) == {"<s>", "</s>", "<|im_end|>", "<|eot|>"}
+    assert added_tokens(tokenizer)["</s>"] == eos_id(tokenizer)
 
 
 def test_a_tokenizer_without_eos_says_so() -> None:
     tokenizer = byte_level(eos=None)
     assert eos_id(tokenizer) is None
-    assert special_tokens(tokenizer) == {}
+    assert added_tokens(tokenizer) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertLMHeadModel,
     LlamaForSequenceClassification,
     OPTConfig,
     OPTForCausalLM,
@@ -109,3 +111,44 @@ def test_all_dropout_is_set_to_zero_and_said(tmp_path: Path, caplog: pytest.LogC
     assert model.config.dropout == 0.1, "the saved configuration keeps the model's own value"
     assert "dropout=0.1" in caplog.text
     assert "layerdrop=0.3" in caplog.text
+
+
+def test_code_from_a_repository_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.EvilConfig"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "evil.py").write_text("raise SystemExit('the code ran')\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ConfigError, match="never run"):
+        load_model(str(folder))
+
+
+def test_a_decoder_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
+    byte_tokenizer().save_pretrained(tmp_path)
+    config = BertConfig(
+        hidden_size=8, num_attention_heads=2, intermediate_size=8, vocab_size=300, num_hidden_layers=1
+    )
+    BertLMHeadModel(config).save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="reads left to right"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["shape", "type", "tokenizer"])
+def test_a_damaged_folder_is_one_message(damage: str, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    if damage == "shape":
+        (folder / "config.json").write_text(json.dumps(config | {"intermediate_size": 32}))
+    elif damage == "type":
+        (folder / "config.json").write_text(json.dumps(config | {"hidden_size": "wide"}))
+    else:
+        (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match="cannot be loaded"):
+        load_model(str(folder))
+
+
+def test_a_home_folder_may_be_written_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_tiny_model(tmp_path / "m")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_model("~/m").max_positions == 128

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel
 
 from orpo.errors import ConfigError
 from orpo.modeling.load import load_model
@@ -107,6 +107,16 @@ def test_a_save_that_fails_leaves_the_previous_model(
     with pytest.raises(OSError, match="no space"):
         save(model, base, tmp_path / "model")
     AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+
+
+def test_an_adapter_keeps_the_tokens_that_end_its_responses(base: Path, tmp_path: Path) -> None:
+    save(adapted(base), base, tmp_path / "model")
+    assert GenerationConfig.from_pretrained(tmp_path / "model").eos_token_id == [2, 7]
+
+
+def test_one_unknown_lora_target_among_known_ones_is_refused(base: Path) -> None:
+    with pytest.raises(ConfigError, match="no module v_porj"):
+        add_lora(load_model(str(base)).model, r=2, alpha=4, dropout=0.0, target=["q_proj", "v_porj"])
 
 
 def test_an_unknown_lora_target_lists_the_modules(base: Path) -> None:

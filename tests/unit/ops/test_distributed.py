@@ -5,6 +5,8 @@ What several processes do together is tested in tests/properties.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -32,9 +34,9 @@ def test_only_the_first_process_is_the_main_one() -> None:
     assert [World(rank, 3, torch.device("cpu")).is_main for rank in range(3)] == [True, False, False]
 
 
-def test_a_group_that_exists_is_used_and_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_exists_is_used_and_left_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     try:
         with join_world() as world:
             assert (world.rank, world.size) == (0, 1)

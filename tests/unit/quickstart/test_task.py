@@ -12,7 +12,6 @@ from orpo.quickstart.task import (
     DAYS,
     FLAWS,
     GOOD_SHARE,
-    LEDGER_SHARE,
     NAMES,
     TREATS,
     Split,
@@ -35,9 +34,9 @@ def order(prompt: str) -> tuple[str, frozenset[tuple[str, str]], str]:
 
 
 def dialogues(documents: int) -> list[tuple[str, str]]:
-    """(prompt, answer) of each document of the pretraining text that is not a ledger."""
+    """(prompt, answer) of each document of the pretraining text."""
     parts = (text.partition("\nBaker:") for text in pretraining_text(documents, 0))
-    return [(request + label, answer) for request, label, answer in parts if label]
+    return [(request + label, answer) for request, label, answer in parts]
 
 
 @pytest.mark.parametrize(
@@ -143,15 +142,6 @@ def test_evaluation_shares_no_order_with_pretraining_or_training() -> None:
 def test_pretraining_text_is_good_as_often_as_stated() -> None:
     verdicts = [check(request, answer).ok for request, answer in dialogues(6_000)]
     assert sum(verdicts) / len(verdicts) == pytest.approx(GOOD_SHARE, abs=0.03)
-    assert len(verdicts) / 6_000 == pytest.approx(1 - LEDGER_SHARE, abs=0.03)
-
-
-def test_a_ledger_is_a_faithful_copy() -> None:
-    ledgers = [text for text in pretraining_text(200, 0) if text.startswith("Slate:")]
-    assert ledgers
-    for text in ledgers:
-        slate, copy = text.split("\n")
-        assert slate.removeprefix("Slate:") == copy.removeprefix("Ledger:")
 
 
 def test_the_seed_alone_decides_in_every_process() -> None:

@@ -77,7 +77,7 @@ def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(b
         def __init__(self, trainer: object) -> None:
             pass
 
-    with pytest.raises(ConfigError, match="NeedsTrainer needs a transformers.Trainer"):
+    with pytest.raises(ConfigError, match=r"NeedsTrainer needs a transformers\.Trainer"):
         run(base, callbacks=[NeedsTrainer(None)])
     assert not base.with_name("run").exists()
 

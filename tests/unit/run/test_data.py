@@ -30,7 +30,7 @@ def prepare(
     source: LoadedModel | None = None,
     **section: Any,
 ) -> PreparedData:
-    config = DataSection(**({"train": str(folder / "pairs.jsonl")} | section))
+    config = DataSection.model_validate({"train": str(folder / "pairs.jsonl")} | section)
     return prepare_data(config, source or load_model(str(folder / "model")), 7, train_rows, None, None)
 
 
@@ -83,7 +83,7 @@ def test_transcripts_are_messages_unless_there_is_no_template(folder: Path, temp
     source = load_model(str(folder / "model"))
     data = prepare(folder, TRANSCRIPT, source, template=template)
     assert data.template.name == used
-    text = source.tokenizer.decode(data.train[0].prompt + data.train[0].chosen)
+    text = source.tokenizer.decode([*data.train[0].prompt, *data.train[0].chosen])
     assert text == "\n\nHuman: 0?\n\nAssistant: yes</s>"
 
 

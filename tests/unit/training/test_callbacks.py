@@ -148,10 +148,45 @@ def test_should_log_evaluate_and_save_are_honoured() -> None:
         ],
     )
     loop.run()
-    assert saved == [True]
+    assert saved == [True, True], "at the flag and at the end"
     assert recorder.counts["on_save"] == 1
     assert [step for step, _ in loop.evaluations] == [0, 3, 4]
     assert recorder.counts["on_log"] == 3 + 2
+
+
+class EpochEnd(TrainerCallback):
+    """Asks for everything at the end of each epoch."""
+
+    def on_epoch_end(  # pyright: ignore[reportIncompatibleMethodOverride]  transformers types it as None
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        control.should_log = control.should_evaluate = control.should_save = True
+        return control
+
+
+def test_flags_set_at_the_end_of_an_epoch_are_honoured(tmp_path: Path) -> None:
+    recorder = Recorder()
+    loop = make_loop(
+        evaluate=lambda on_forward: {"loss": 1.0},
+        run_dir=tmp_path,
+        epochs=3,
+        log_every=100,
+        callbacks=[EpochEnd(), recorder],
+    )
+    loop.run()
+    assert [step for step, _ in loop.evaluations] == [0, 3, 6, 9]
+    assert recorder.counts["on_save"] == 3
+    assert recorder.counts["on_log"] == 3 + 4
+
+
+def test_a_run_that_a_callback_stops_is_evaluated_where_it_stopped() -> None:
+    loop = make_loop(
+        evaluate=lambda on_forward: {"loss": 1.0},
+        epochs=5,
+        callbacks=[Commander("should_training_stop", 4)],
+    )
+    loop.run()
+    assert [step for step, _ in loop.evaluations] == [0, 4]
 
 
 def test_early_stopping_of_transformers_works() -> None:

@@ -145,6 +145,48 @@ def test_low_precision_products_train_float32_weights_close_to_float32(precision
     assert similarity > 0.9
 
 
+def test_an_overflow_of_float16_skips_the_update_and_the_run_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scale is 2^16 at first, so a loss of this size overflows until it has come down."""
+    loop = make_loop(
+        run_dir=tmp_path, epochs=8, log_every=1, precision="float16", lambda_=300.0, learning_rate=1e-4
+    )
+    with caplog.at_level("INFO", logger="orpo"):
+        loop.run()
+    rows = read(tmp_path, "metrics.jsonl")
+    assert "update skipped" in caplog.text
+    assert 0 < len(rows) < loop.total_steps
+    assert all(math.isfinite(row["grad_norm"]) for row in rows)
+
+
+def test_the_best_evaluation_decides_which_step_is_saved() -> None:
+    losses = iter([1.0, 3.0, 2.0, 2.5])
+    saved: list[int] = []
+    loop = make_loop(
+        evaluate=lambda on_forward: {"loss": next(losses)},
+        save=lambda: saved.append(loop.step),
+        max_steps=3,
+        eval_every=1,
+        select="best",
+    )
+    loop.run()
+    assert saved == [1, 2]
+    assert loop.model_step == 2, "the evaluation before training does not compete"
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
+    loop = make_loop(run_dir=tmp_path, log_every=1)
+
+    def infinite_slope(scores: Scores, totals: Totals) -> ObjectiveOutput:
+        loss = (scores.chosen * 0).sum() + torch.sqrt((scores.chosen * 0).abs()).sum()
+        return ObjectiveOutput(loss, {"loss": loss.detach()})
+
+    object.__setattr__(loop._gradient_step, "objective", infinite_slope)
+    with pytest.raises(NumericsError, match="grad_norm is not finite"):
+        loop.run()
+
+
 def test_gradient_checkpointing_changes_nothing() -> None:
     from orpo.modeling.load import checkpoint_activations
 

@@ -49,7 +49,7 @@ def test_cosine_warms_up_linearly_and_ends_at_zero() -> None:
 
 
 @pytest.mark.parametrize(
-    ("warmup", "total", "steps"), [(0.1, 100, 10), (0.1, 95, 10), (7, 100, 7), (0.0, 5, 0)]
+    ("warmup", "total", "steps"), [(0.1, 100, 10), (0.1, 95, 10), (7, 100, 7), (0.0, 5, 0), (0.1, 1, 0)]
 )
 def test_warmup_is_a_fraction_or_a_count(warmup: float, total: int, steps: int) -> None:
     assert warmup_steps(warmup, total) == steps
