@@ -155,7 +155,6 @@ def draw(data: str, model: str) -> None:
     figure.suptitle(f"{names[data]}: {model}, one epoch, learning rate 5e-4")
     PICTURES.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURES / f"phenomenon-{data}.svg", metadata={"Date": None})
-    figure.savefig(PICTURES / f"phenomenon-{data}.png", dpi=110)
     plt.close(figure)
 
 

@@ -69,7 +69,7 @@ def require_free(path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory that exists."""
+    """The run directory at `path`; `create` makes it."""
 
     path: Path
 

@@ -39,10 +39,12 @@ def tracker_callbacks(names: Sequence[str]) -> list[TrainerCallback]:
     for name in names:
         try:
             callbacks += [kind() for kind in get_reporting_integration_callbacks([name])]
-        except (ValueError, RuntimeError, ImportError) as error:
+        except ValueError as error:  # its text lists the trackers that there are
+            raise ConfigError(f"training.report_to: {error}") from None
+        except (RuntimeError, ImportError) as error:
             raise ConfigError(
                 f"training.report_to: {name}: {error}",
-                hint=f"Is its package installed? Try `pip install {name}`.",
+                hint=f"Install its package, such as `pip install {name}`.",
             ) from None
     return callbacks
 

@@ -74,7 +74,10 @@ def test_our_own_errors_pass_through() -> None:
 
 
 def test_whatever_a_library_raises_is_one_message() -> None:
-    with pytest.raises(ConfigError, match="cannot be loaded: division by zero"), loading("model", "a/b", None):
+    with (
+        pytest.raises(ConfigError, match="cannot be loaded: division by zero"),
+        loading("model", "a/b", None),
+    ):
         raise ZeroDivisionError("division by zero")
 
 

@@ -35,6 +35,7 @@ def test_values_are_kept_without_their_graph_and_without_being_changed() -> None
     means.add({"loss": doubled}, weight=4)
     doubled.backward()
     assert doubled.item() == 4.0
+    assert not means._sums["loss"].requires_grad
     assert means.take(ALONE)["loss"] == 4.0
 
 
