@@ -9,6 +9,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -43,6 +44,7 @@ def quickstart(overrides: Sequence[str], console: Console, report: Console) -> M
         What summary.json holds, with the judged answers under `quickstart`.
     """
     started = time.perf_counter()
+    torch.set_num_threads(1)  # the model is so small that on a busy machine threads only wait for each other
     with as_file(files("orpo.quickstart")) as folder:
         loaded = _configure(folder, overrides)
         base = load_model(str(folder / "model"))

@@ -223,8 +223,8 @@ def is_held_out(order: Order) -> bool:
     """Whether `order` belongs to evaluation: a tenth of all (guest, treats with counts, day) do.
 
     Wording and the sequence of the treats do not matter, so no order of evaluation is ever seen in the
-    pretraining text or in the training pairs.  A checksum decides: a rule such as a sum of indices is a
-    regularity that the model learns, so that it avoids the very combinations that it is evaluated on.
+    pretraining text or in the training pairs.  A checksum decides, not a rule such as a sum of indices, which
+    is a regularity that a model might learn.
     """
     key = "|".join((order.name, *sorted(map(str, order.treats)), order.day))
     return crc32(key.encode()) % 10 == 0
