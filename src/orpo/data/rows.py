@@ -84,7 +84,8 @@ def _read_json_lines(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         where = f"{path}:{number}"
-        yield Row(where, _object(_parse_json(line, path, number), where))
+        # Without its line end, so that a line that breaks off is not blamed on the next one.
+        yield Row(where, _object(_parse_json(line.rstrip("\r\n"), path, number), where))
 
 
 def _read_json_list(path: Path) -> Iterator[Row]:

@@ -246,3 +246,10 @@ def test_endings_are_known_in_any_case() -> None:
     assert file_format(Path("A.JSONL.GZ")) == "jsonl"
     assert file_format(Path("a.b.Csv")) == "csv"
     assert file_format(Path("gz")) is None
+
+
+def test_a_line_that_breaks_off_is_named_and_not_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"train\.jsonl:2: corrupt JSON"):
+        list(read_rows(path))
