@@ -275,3 +275,13 @@ def test_ctrl_c_before_training_leaves_nothing(workspace: Workspace, monkeypatch
     assert outcome.code == INTERRUPTED
     assert outcome.err.splitlines()[-1] == "interrupted"
     assert not workspace.output.exists()
+
+
+def test_escape_sequences_in_data_never_reach_the_terminal(workspace: Workspace) -> None:
+    hostile = workspace.folder / "hostile.jsonl"
+    hostile.write_text(json.dumps({"\x1b]0;title\x07\x1b[31mcolumn": "x"}) + "\n", encoding="utf-8")
+    outcome = workspace.train(f"data.train={hostile}")
+    assert outcome.code == 3
+    assert "column" in outcome.err
+    assert "\x1b" not in outcome.err
+    assert "\x07" not in outcome.err

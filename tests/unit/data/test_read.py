@@ -163,3 +163,13 @@ def test_the_folder_of_hh_shows_its_splits(role: Role) -> None:
     (report,) = read_pairs([SourceSpec(str(folder))], role=role).sources
     assert report.split == role
     assert report.counts.kept == {"train": 1694, "eval": 298}[role]
+
+
+def test_a_prompt_that_both_responses_repeat_is_dropped_and_not_read_twice() -> None:
+    rows = [
+        {"prompt": "Why?", "chosen": "Why? Because.", "rejected": "Why? No."},
+        {"prompt": "Why?", "chosen": "Why? Because.", "rejected": " No."},
+    ]
+    table = read_pairs([rows], role="train")
+    assert (table.counts.read, table.counts.kept) == (2, 1)
+    assert "read twice" in next(iter(table.counts.dropped))

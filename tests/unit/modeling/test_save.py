@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from orpo.errors import ConfigError
 from orpo.modeling.load import load_model
 from orpo.modeling.lora import add_lora
-from orpo.modeling.save import save_model
+from orpo.modeling.save import merged_weights, save_model
 from tests.tiny import save_tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
@@ -82,6 +82,13 @@ def test_merged_weights_give_the_adapters_logits_and_leave_the_model_as_it_was(
     assert not torch.allclose(logits(merged), logits(load_model(str(base)).model), atol=1e-3)
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]), name
+
+
+def test_merged_weights_keep_the_type_of_the_base(base: Path) -> None:
+    model = add_lora(
+        load_model(str(base), dtype="bfloat16").model, r=2, alpha=4, dropout=0.0, target="all-linear"
+    )
+    assert {weight.dtype for weight in merged_weights(model).values()} == {torch.bfloat16}
 
 
 def test_a_save_replaces_the_previous_model_and_leaves_nothing_beside_it(base: Path, tmp_path: Path) -> None:
