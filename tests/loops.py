@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import LlamaForCausalLM, TrainerCallback
 
+from orpo.batch import Layout
 from orpo.config.schema import TrainingSection
 from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
+from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
@@ -44,6 +46,7 @@ def make_loop(
     definition: Definition = "paper",
     lambda_: float = 0.5,
     max_tokens: int = 10**6,
+    layout: Layout | Literal["auto"] = "auto",
     world: World = ALONE,
     evaluate: Callable[[Callable[[], None]], dict[str, float]] | None = None,
     save: Callable[[], None] = lambda: None,
@@ -53,7 +56,7 @@ def make_loop(
 ) -> TrainingLoop:
     """A loop that is ready to run; `settings` are keys of the training section."""
     return TrainingLoop(
-        model=model or tiny_llama(initializer_range=0.2),
+        scorer=build_scorer(model or tiny_llama(initializer_range=0.2), layout=layout, max_length=128),
         tokenizer=byte_tokenizer(),
         pad_id=0,
         objective=ORPO(lambda_, definition),

@@ -3,9 +3,11 @@
 Shape legend, used in names and comments everywhere:
 
     B   pairs in a micro-batch
+    R   rows that the model is given: 1 in the packed layouts, 2B in the padded one
     T   tokens in a row, padding included
+    N   scored tokens
     V   vocabulary
-    H   hidden size
+    D   hidden size
 
 A *segment* is the prompt, the chosen response or the rejected response of one pair; a *score* is the sum
 of a segment's token log-probabilities, with the number of tokens summed.
@@ -13,26 +15,125 @@ of a segment's token log-probabilities, with the number of tokens summed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from itertools import accumulate, chain
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class PaddedBatch:
-    """A micro-batch in the plain layout: every branch of every pair is a right-padded row of its own.
+class Layout(StrEnum):
+    """How the tokens of a micro-batch are given to the model.  All give the same scores."""
 
-    Rows 0..B-1 are prompt + chosen, rows B..2B-1 are prompt + rejected.  A token is scored by the logits of
-    the position before it, so the N scored tokens are named by flat positions into the (2B * T) logits.
-    There is no attention mask: padding comes after every real token, which causal attention never looks at.
+    SHARED = "shared"
+    """One row without padding, [prompt | chosen | rejected] per pair: each prompt is computed once."""
+
+    PACKED = "packed"
+    """One row without padding, [prompt | chosen] [prompt | rejected] per pair."""
+
+    PADDED = "padded"
+    """A right-padded row per branch, which any causal model understands."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Adjacent queries of a packed row; each sees the block's prefix and the block up to itself."""
+
+    start: int
+    """Position of the first query in the row."""
+
+    length: int
+
+    prefix_start: int = 0
+    prefix_length: int = 0
+    """Keys before the block's own: the prompt that a rejected response shares, or none."""
+
+    @property
+    def key_length(self) -> int:
+        """Keys that the block's last query sees."""
+        return self.prefix_length + self.length
+
+
+@dataclass(frozen=True)
+class PackedAttention:
+    """Which keys each query of a packed row sees: the one description that every attention backend reads.
+
+    The blocks cover the row in order.  In the coordinates of a block's keys (prefix, then the block) the
+    attention is causal with the last query on the last key, and key j stands j tokens after the first one of
+    its text, so sliding windows are exact.
+    """
+
+    blocks: tuple[Block, ...]
+
+    query_offsets: Tensor
+    """(K + 1,) int32, where the queries of each of the K blocks start, and the row's length."""
+
+    key_offsets: Tensor
+    """(K + 1,) int32, where the keys of each block start in `key_index`, and its length."""
+
+    key_index: Tensor
+    """(sum of the blocks' key lengths,) int64, row positions of the keys of each block."""
+
+    position_ids: Tensor
+    """(1, T) int64, position of each token in its text: a rejected response goes on from its prompt."""
+
+    derived: dict[Hashable, Any] = field(default_factory=dict, compare=False)
+    """What backends derive once per micro-batch and use in every layer, such as masks."""
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> PackedAttention:
+        """The description of a row made of `blocks`."""
+        ranges = chain.from_iterable(
+            (
+                torch.arange(block.prefix_start, block.prefix_start + block.prefix_length),
+                torch.arange(block.start, block.start + block.length),
+            )
+            for block in blocks
+        )
+        return cls(
+            blocks=tuple(blocks),
+            query_offsets=torch.tensor([0, *accumulate(b.length for b in blocks)], dtype=torch.int32),
+            key_offsets=torch.tensor([0, *accumulate(b.key_length for b in blocks)], dtype=torch.int32),
+            key_index=torch.cat(list(ranges)),
+            position_ids=torch.cat([torch.arange(b.prefix_length, b.key_length) for b in blocks])[None],
+        )
+
+    @property
+    def max_query_length(self) -> int:
+        """Queries of the longest block."""
+        return max(block.length for block in self.blocks)
+
+    @property
+    def max_key_length(self) -> int:
+        """Keys of the block that sees most."""
+        return max(block.key_length for block in self.blocks)
+
+    def to(self, device: torch.device) -> PackedAttention:
+        """The same description on `device`."""
+        tensors = (self.query_offsets, self.key_offsets, self.key_index, self.position_ids)
+        return PackedAttention(self.blocks, *(_move(tensor, device) for tensor in tensors))
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The pairs of one forward pass, laid out for the model.
+
+    A token is scored by the state of the position before it in its branch, so the N scored tokens are named
+    by rows of the (R * T, D) hidden states.  There is no attention mask: padding comes after every real
+    token, which causal attention never looks at, and packed rows have `attention`.
     """
 
     input_ids: Tensor
-    """(2B, T) int64."""
+    """(R, T) int64."""
 
-    positions: Tensor
-    """(N,) int64, flat positions whose logits predict the scored tokens."""
+    attention: PackedAttention | None
+    """What sees what in a packed row; None in the padded layout."""
+
+    rows: Tensor
+    """(N,) int64, rows of the flattened hidden states that predict the scored tokens."""
 
     targets: Tensor
     """(N,) int64, ids of the scored tokens."""
@@ -46,10 +147,24 @@ class PaddedBatch:
     weight: Tensor
     """(B,) float32, the pair's weight in every mean. 0 on the stand-in of a rank that has no pairs."""
 
-    def to(self, device: torch.device) -> PaddedBatch:
-        """The same batch on `device`."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
-        return PaddedBatch(**moved)
+    def to(self, device: torch.device) -> MicroBatch:
+        """The same micro-batch on `device`; the copy does not hold the host up."""
+        moved: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, Tensor):
+                value = _move(value, device)
+            elif value is not None:
+                value = value.to(device)
+            moved[item.name] = value
+        return MicroBatch(**moved)
+
+
+def _move(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; only from pinned memory does a copy to a GPU not wait."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from orpo.batch import Totals
+from orpo.batch import Layout, Totals
 from orpo.config.schema import TrainingSection
-from orpo.data.collate import batch_totals, pad_batch
+from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import Pair, RowCounts, TokenizedPair
 from orpo.data.templates import Template
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer, tokenize_pairs
-from orpo.modeling.scorer import PairScorer
+from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
 from orpo.training.loop import TrainingLoop
@@ -170,10 +170,13 @@ def test_loss_metrics_and_every_gradient_equal_trl(
     loss, expected = trainer.get_batch_loss_metrics(theirs, inputs)
     loss.backward()
 
-    padded = pad_batch(batch, pad_id=0, score_prompt=True)
+    scorer = build_scorer(ours, layout="auto", max_length=MAX_LENGTH)
+    assert scorer.layout is Layout.SHARED
+    micro_batch = collate(batch, scorer.layout, pad_id=0, score_prompt=True)
     totals: Totals = batch_totals(batch)
-    output = ORPO(LAMBDA, "trl")(PairScorer(ours)(padded), totals)
-    output.loss.backward()
+    with scorer.attention():
+        output = ORPO(LAMBDA, "trl")(scorer(micro_batch), totals)
+        output.loss.backward()
 
     assert output.loss.item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-6)
     compared = [name for name in expected if not name.startswith("logits/")]
@@ -214,7 +217,7 @@ def test_ten_updates_equal_trl(
         shuffle=False,
     )
     TrainingLoop(
-        model=ours,
+        scorer=build_scorer(ours, layout="auto", max_length=MAX_LENGTH),
         tokenizer=tokenizer(),
         pad_id=0,
         objective=ORPO(LAMBDA, "trl"),

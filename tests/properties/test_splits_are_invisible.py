@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from orpo.batch import Layout
 from orpo.data.batching import split_batch
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import join_world
@@ -130,7 +131,9 @@ def test_two_processes_give_the_same_update_as_one(
     """With a budget of one token each micro-batch is one pair, and one rank runs a stand-in of weight 0."""
     definition, expected = whole
     assert any(
-        plan.weight == 0 for rank in split_batch([9] * BATCH, world_size=2, max_tokens=1) for plan in rank
+        plan.weight == 0
+        for rank in split_batch(np.full((BATCH, 3), 9), layout=Layout.SHARED, world_size=2, max_tokens=1)
+        for plan in rank
     )
     for found in run_processes(2, definition, [1, 300, 10**6], tmp_path):
         assert_same(found, expected)

@@ -158,6 +158,11 @@ class TrainingSection(Section):
     """Tokens, padding included, that one forward pass may hold on one device. It changes memory and speed,
     never the result. `auto`: 8192."""
 
+    layout: Literal["auto", "shared", "packed", "padded"] = "auto"
+    """How pairs are given to the model: `shared` computes each prompt once, `packed` has no padding, `padded`
+    works for every model. They change speed and memory, never the result. `auto`: the first of the three
+    that a self-check finds exact for the model."""
+
     epochs: PositiveFloat = 1.0
     """Passes over the training pairs."""
 

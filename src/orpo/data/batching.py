@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orpo.batch import Layout
+
 Indices = NDArray[np.int64]
+Lengths = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -39,23 +43,39 @@ def global_batches(order: Indices, batch_size: int) -> Iterator[Indices]:
         yield order[start : start + batch_size]
 
 
-def padded_tokens(lengths: Sequence[int]) -> int:
-    """Tokens that a plain micro-batch holds: two rows per pair, all as long as the longest branch.
+def tokens_held(lengths: Lengths, layout: Layout) -> int:
+    """Tokens of a micro-batch in `layout`, padding included.
 
     Args:
-        lengths: tokens of each pair's longer branch.
+        lengths: (n, 3) tokens of the pairs' prompts, chosen and rejected responses.
+        layout: how they are laid out.
     """
-    return 2 * len(lengths) * max(lengths)
+    if layout is Layout.PADDED:
+        return 2 * len(lengths) * int(branch_lengths(lengths).max())
+    return int(packed_lengths(lengths, layout).sum())
 
 
-def split_batch(lengths: Sequence[int], *, world_size: int, max_tokens: int) -> list[list[MicroBatchPlan]]:
+def branch_lengths(lengths: Lengths) -> Lengths:
+    """(n,) tokens of each pair's longer branch."""
+    return lengths[:, 0] + lengths[:, 1:].max(axis=1)
+
+
+def packed_lengths(lengths: Lengths, layout: Layout) -> Lengths:
+    """(n,) tokens of each pair in a packed row."""
+    copies = 1 if layout is Layout.SHARED else 2
+    return copies * lengths[:, 0] + lengths[:, 1:].sum(axis=1)
+
+
+def split_batch(
+    lengths: Lengths, *, layout: Layout, world_size: int, max_tokens: int
+) -> list[list[MicroBatchPlan]]:
     """Split a batch into micro-batches: per rank, equal in number, balanced, within the budget.
 
-    Pairs of similar length share a micro-batch, which keeps padding low.  A pair above the budget runs
-    alone.  Every pair is in exactly one micro-batch of weight 1.
+    A pair above the budget runs alone.  Every pair is in exactly one micro-batch of weight 1.
 
     Args:
-        lengths: tokens of each pair's longer branch, at least one pair.
+        lengths: (n, 3) tokens of prompt, chosen and rejected response of at least one pair.
+        layout: how micro-batches are laid out.
         world_size: number of ranks.
         max_tokens: tokens, padding included, that one micro-batch may hold.
 
@@ -63,27 +83,14 @@ def split_batch(lengths: Sequence[int], *, world_size: int, max_tokens: int) -> 
         For each rank, its micro-batches.
     """
     assert len(lengths) > 0
-    by_length = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    groups: list[list[int]] = []
-    start = 0
-    while start < len(by_length):
-        size = max(1, max_tokens // (2 * lengths[by_length[start]]))
-        groups.append(by_length[start : start + size])
-        start += size
+    groups = (_similar if layout is Layout.PADDED else _even)(lengths, layout, world_size, max_tokens)
 
-    def cost(group: list[int]) -> int:
-        return padded_tokens([lengths[i] for i in group])
-
-    while len(groups) % world_size:
-        widest = max(groups, key=lambda group: (len(group) > 1, cost(group)))
-        if len(widest) == 1:
-            break
-        groups.remove(widest)
-        groups += [widest[: len(widest) // 2], widest[len(widest) // 2 :]]
+    def cost(group: Sequence[int]) -> int:
+        return tokens_held(lengths[list(group)], layout)
 
     groups.sort(key=cost, reverse=True)
-    plans = [MicroBatchPlan(tuple(group)) for group in groups]
-    shortest = by_length[-1]
+    plans = [MicroBatchPlan(tuple(sorted(group))) for group in groups]
+    shortest = int(branch_lengths(lengths).argmin())
     plans += [MicroBatchPlan((shortest,), weight=0.0)] * (-len(plans) % world_size)
 
     ranks: list[list[MicroBatchPlan]] = [[] for _ in range(world_size)]
@@ -94,5 +101,42 @@ def split_batch(lengths: Sequence[int], *, world_size: int, max_tokens: int) -> 
             np.argsort(loads, kind="stable"), plans[start : start + world_size], strict=True
         ):
             ranks[rank].append(plan)
-            loads[rank] += cost(list(plan.indices))
+            loads[rank] += cost(plan.indices)
     return ranks
+
+
+def _similar(lengths: Lengths, layout: Layout, world_size: int, max_tokens: int) -> list[list[int]]:
+    """Groups of pairs of similar length, which keeps padding low."""
+    branches = branch_lengths(lengths)
+    by_length = np.argsort(-branches, kind="stable").tolist()
+    groups: list[list[int]] = []
+    start = 0
+    while start < len(by_length):
+        size = max(1, max_tokens // (2 * int(branches[by_length[start]])))
+        groups.append(by_length[start : start + size])
+        start += size
+    while len(groups) % world_size:
+        widest = max(groups, key=lambda group: (len(group) > 1, tokens_held(lengths[group], layout)))
+        if len(widest) == 1:
+            break
+        groups.remove(widest)
+        groups += [widest[: len(widest) // 2], widest[len(widest) // 2 :]]
+    return groups
+
+
+def _even(lengths: Lengths, layout: Layout, world_size: int, max_tokens: int) -> list[list[int]]:
+    """As few groups as the budget allows, a multiple of the ranks, of about as many tokens each."""
+    costs = packed_lengths(lengths, layout).tolist()
+    longest_first = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
+    number = -(-sum(costs) // max_tokens)
+    while True:
+        number = min(-(-number // world_size) * world_size, len(costs))
+        # Each pair, the longest first, joins the group that is shortest so far.
+        groups: list[tuple[int, int, list[int]]] = [(0, i, []) for i in range(number)]
+        for pair in longest_first:
+            held, i, group = heappop(groups)
+            group.append(pair)
+            heappush(groups, (held + costs[pair], i, group))
+        if number == len(costs) or all(held <= max_tokens or len(g) == 1 for held, _, g in groups):
+            return [group for _, _, group in groups]
+        number += 1

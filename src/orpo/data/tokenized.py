@@ -48,11 +48,6 @@ class TokenizedPairs:
     def __iter__(self) -> Iterator[TokenizedPair]:
         return (self[i] for i in range(len(self)))
 
-    @property
-    def branch_lengths(self) -> NDArray[np.int32]:
-        """(N,) tokens of each pair's longer branch, prompt + response."""
-        return self.lengths[:, 0] + self.lengths[:, 1:].max(axis=1)
-
     def select(self, indices: ArrayLike) -> TokenizedPairs:
         """The pairs at `indices`, in that order; the ids are shared, not copied."""
         at = np.asarray(indices, dtype=np.int64)

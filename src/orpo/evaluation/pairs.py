@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from orpo.data.batching import split_batch
-from orpo.data.collate import batch_totals, pad_batch
+from orpo.data.collate import batch_totals, collate
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
@@ -50,16 +50,17 @@ def evaluate_pairs(
         NumericsError: the loss is not finite.
     """
     totals = batch_totals(pairs)
-    plans = split_batch(pairs.branch_lengths.tolist(), world_size=world.size, max_tokens=max_tokens)
+    plans = split_batch(pairs.lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
     sums: dict[str, Tensor] = {}
     for plan in plans[world.rank]:
-        batch = pad_batch(
+        batch = collate(
             [pairs[i] for i in plan.indices],
+            scorer.layout,
             pad_id=pad_id,
             score_prompt=objective.scores_prompt,
             weight=plan.weight,
         )
-        with autocast(world.device, dtype):
+        with scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
         add_shares(sums, objective(scores, totals).metrics)
         on_forward()

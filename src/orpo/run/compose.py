@@ -17,6 +17,7 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
+from orpo.batch import Layout
 from orpo.config import (
     LoadedConfig,
     ObjectiveSection,
@@ -26,8 +27,10 @@ from orpo.config import (
     load_config,
     parse_config,
 )
+from orpo.data.batching import tokens_held
 from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
+from orpo.modeling.engine import build_scorer
 from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model, padding_id
 from orpo.modeling.lora import add_lora
 from orpo.modeling.save import save_model
@@ -154,7 +157,12 @@ def _train(
     pad_id = padding_id(source.tokenizer)
     objective = _objective(config.objective)
     max_tokens = AUTO_MAX_TOKENS if settings.max_tokens == "auto" else settings.max_tokens
-    _announce(config, model, data, dtype, max_tokens)
+    scorer = build_scorer(
+        model,
+        layout="auto" if settings.layout == "auto" else Layout(settings.layout),
+        max_length=data.max_length,
+    )
+    _announce(config, scorer, data, dtype, max_tokens)
 
     definition = _definition(config, source, model, data)
     run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
@@ -162,7 +170,7 @@ def _train(
     def evaluate(on_forward: Any) -> dict[str, float]:
         assert data.eval is not None
         return evaluate_pairs(
-            PairScorer(model),
+            scorer,
             objective,
             data.eval,
             pad_id=pad_id,
@@ -187,7 +195,7 @@ def _train(
 
     progress = ProgressCallback(console) if console is not None else None
     loop = TrainingLoop(
-        model=model,
+        scorer=scorer,
         tokenizer=source.tokenizer,
         pad_id=pad_id,
         objective=objective,
@@ -296,13 +304,13 @@ def _definition(
 
 def _announce(
     config: RunConfig,
-    model: torch.nn.Module,
+    scorer: PairScorer,
     data: PreparedData,
     dtype: torch.dtype | None,
     max_tokens: int,
 ) -> None:
     """Say what is about to be optimised, on what."""
-    parameters = list(model.parameters())
+    parameters = list(scorer.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     log.info(
         "model: %s, %s parameters, %s trained, %s products",
@@ -313,13 +321,14 @@ def _announce(
     )
     log.info(
         "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, at most %d tokens per "
-        "forward pass",
+        "forward pass, layout %s",
         config.objective.name,
         config.objective.definition,
         config.objective.lambda_,
         data.template.name,
         config.training.batch_size,
         max_tokens,
+        scorer.layout,
     )
-    if alone := int((2 * data.train.branch_lengths > max_tokens).sum()):
+    if alone := sum(tokens_held(row[None], scorer.layout) > max_tokens for row in data.train.lengths):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)

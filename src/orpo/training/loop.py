@@ -9,15 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from peft import PeftModel
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from orpo.batch import PaddedBatch, Totals
+from orpo.batch import MicroBatch, Totals
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import epoch_order, global_batches, split_batch
-from orpo.data.collate import batch_totals, pad_batch
+from orpo.data.collate import batch_totals, collate
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
@@ -41,7 +40,7 @@ Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 class PreparedBatch:
     """One global batch as one rank sees it."""
 
-    micro_batches: Sequence[PaddedBatch]
+    micro_batches: Sequence[MicroBatch]
     totals: Totals
     tokens: int
     """Prompt and response tokens of all pairs over all ranks, padding not counted."""
@@ -61,7 +60,7 @@ class TrainingLoop:
     """Runs optimizer steps over a seeded order of pairs.
 
     Args:
-        model: what is trained: a causal language model, or PEFT's wrapper of one, on the right device.
+        scorer: of the model that is trained, on the right device.
         tokenizer: handed to callbacks.
         pad_id: fills padded rows.
         objective: the loss.
@@ -79,7 +78,7 @@ class TrainingLoop:
     def __init__(
         self,
         *,
-        model: PreTrainedModel | PeftModel,
+        scorer: PairScorer,
         tokenizer: PreTrainedTokenizerBase,
         pad_id: int,
         objective: Objective,
@@ -93,9 +92,9 @@ class TrainingLoop:
         output: str,
         callbacks: Sequence[TrainerCallback],
     ) -> None:
+        self._scorer = scorer
         self._objective = objective
         self._pairs = pairs
-        self._lengths = pairs.branch_lengths
         self._settings = settings
         self._max_tokens = max_tokens
         self._world = world
@@ -106,12 +105,12 @@ class TrainingLoop:
         self._steps_per_epoch = math.ceil(len(pairs) / settings.batch_size)
         self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._steps_per_epoch)
 
+        model = scorer.model
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._optimizer = make_optimizer(model, settings)
         self._schedule: LRScheduler = make_schedule(self._optimizer, settings, self.total_steps)
         dtype = autocast_dtype(settings.precision, world.device)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
-        scorer = PairScorer(model)
         wrapped = DistributedDataParallel(scorer) if world.size > 1 else scorer
         self._gradient_step = GradientStep(wrapped, objective, world, dtype, self._scaler)
         self._callbacks = Callbacks(
@@ -186,13 +185,15 @@ class TrainingLoop:
             pairs = [self._pairs[int(i)] for i in indices]
             totals = batch_totals(pairs)
             plans = split_batch(
-                self._lengths[indices].tolist(),
+                self._pairs.lengths[indices],
+                layout=self._scorer.layout,
                 world_size=self._world.size,
                 max_tokens=self._max_tokens,
             )
             micro_batches = [
-                pad_batch(
+                collate(
                     [pairs[i] for i in plan.indices],
+                    self._scorer.layout,
                     pad_id=self._pad_id,
                     score_prompt=self._objective.scores_prompt,
                     weight=plan.weight,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from orpo.batch import PaddedBatch, Totals
+from orpo.batch import MicroBatch, Totals
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
@@ -33,7 +33,7 @@ class GradientStep:
     scaler: torch.amp.GradScaler
 
     def __call__(
-        self, micro_batches: Sequence[PaddedBatch], totals: Totals, on_substep_end: Callable[[], None]
+        self, micro_batches: Sequence[MicroBatch], totals: Totals, on_substep_end: Callable[[], None]
     ) -> dict[str, Tensor]:
         """Backpropagate all micro-batches of this rank.
 
@@ -46,6 +46,7 @@ class GradientStep:
             This rank's share of the metrics, on the device.
         """
         sums: dict[str, Tensor] = {}
+        plain = self.scorer.module if isinstance(self.scorer, DistributedDataParallel) else self.scorer
         for i, batch in enumerate(micro_batches):
             is_last = i == len(micro_batches) - 1
             # Ranks exchange gradients once, in the backward pass of the last micro-batch.
@@ -54,7 +55,7 @@ class GradientStep:
                 if isinstance(self.scorer, DistributedDataParallel) and not is_last
                 else nullcontext()
             )
-            with hold:
+            with hold, plain.attention():
                 with autocast(self.world.device, self.autocast_dtype):
                     scores = self.scorer(batch.to(self.world.device))
                 output = self.objective(scores, totals)

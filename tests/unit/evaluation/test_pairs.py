@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.evaluation.pairs import evaluate_pairs
-from orpo.modeling.scorer import PairScorer
+from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
@@ -37,7 +37,7 @@ def evaluate(
     definition: Definition, max_tokens: int, world: World = ALONE, pairs: TokenizedPairs = PAIRS
 ) -> dict[str, float]:
     return evaluate_pairs(
-        PairScorer(model()),
+        build_scorer(model(), layout="auto", max_length=128),
         ORPO(LAMBDA, definition),
         pairs,
         pad_id=0,
@@ -105,7 +105,7 @@ def test_the_shares_of_several_processes_add_up_to_the_whole(max_tokens: int) ->
 
 def test_every_forward_pass_is_told_and_keeps_no_graph() -> None:
     calls: list[bool] = []
-    scorer = PairScorer(model())
+    scorer = build_scorer(model(), layout="auto", max_length=128)
 
     def on_forward() -> None:
         calls.append(torch.is_grad_enabled())
@@ -120,4 +120,12 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
     broken = model()
     torch.nn.init.constant_(broken.lm_head.weight, torch.nan)
     with pytest.raises(NumericsError, match=r"held-out pairs is not finite \(nan\)"):
-        evaluate_pairs(PairScorer(broken), ORPO(), PAIRS, pad_id=0, max_tokens=100, world=ALONE, dtype=None)
+        evaluate_pairs(
+            build_scorer(broken, layout="auto", max_length=128),
+            ORPO(),
+            PAIRS,
+            pad_id=0,
+            max_tokens=100,
+            world=ALONE,
+            dtype=None,
+        )

@@ -1,0 +1,89 @@
+"""Attention over packed rows in transformers' attention interface, so that a model's own code runs unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+
+from orpo.batch import PackedAttention
+from orpo.ops.attention.backends import packed_row_attention
+
+NAME = "orpo_packed"
+
+KEYWORD = "orpo_attention"
+"""The keyword under which a model's forward pass hands a `PackedAttention` on to every layer."""
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    orpo_attention: PackedAttention | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """A layer's attention, with the signature of transformers' attention functions.
+
+    Args:
+        module: the attention layer.
+        query: (1, heads, T, head size), with positions applied.
+        key: (1, key heads, T, head size).
+        value: (1, key heads, T, value size).
+        attention_mask: ignored: `orpo_attention` says it all.
+        scaling: factor of the scores; None for 1 / sqrt(head size).
+        dropout: must be 0.
+        sliding_window: keys that a query sees at most; the keyword alone counts, since a layer's attribute of
+            that name may not apply to the layer.
+        softcap: cap of the scores (Gemma 2).
+        s_aux: (heads,) attention sinks (gpt-oss).
+        orpo_attention: what sees what.
+
+    Returns:
+        (1, T, heads, value size), and no attention weights.
+    """
+    if orpo_attention is None:
+        raise RuntimeError(f"{type(module).__name__}: packed attention was called without a packed row")
+    if dropout:
+        raise RuntimeError(
+            f"{type(module).__name__}: attention dropout of {dropout} is not supported; set it to 0"
+        )
+    output = packed_row_attention(
+        query,
+        key,
+        value,
+        orpo_attention,
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=sliding_window,
+        softcap=softcap,
+        sinks=s_aux,
+    )
+    return output.transpose(1, 2), None
+
+
+AttentionInterface.register(NAME, attend)
+
+
+@contextmanager
+def attention_of(model: PreTrainedModel, name: str) -> Iterator[bool]:
+    """Let `model` use another attention function for a while: forward and backward passes alike.
+
+    Yields:
+        Whether the model has taken it; some families do not go through the interface.
+    """
+    before = model.config._attn_implementation
+    model.set_attn_implementation(name)
+    try:
+        yield model.config._attn_implementation == name
+    finally:
+        model.set_attn_implementation(before)

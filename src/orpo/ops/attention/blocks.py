@@ -1,0 +1,104 @@
+"""Attention over a packed row, block by block: any device, any model, and the fast way on a CPU.
+
+Each block is a dense causal attention of its own, so nothing is computed that a mask would throw away.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orpo.batch import Block, PackedAttention
+
+
+def block_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: PackedAttention,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention of a packed row.
+
+    Args:
+        query: (1, heads, T, head size).
+        key: (1, key heads, T, head size); `heads` is a multiple of `key heads`.
+        value: (1, key heads, T, value size).
+        layout: what sees what.
+        scale: factor of the scores.
+        window: keys that a query sees at most, itself included; None for all.
+        softcap: c in scores -> c * tanh(scores / c), before the softmax (Gemma 2).
+        sinks: (heads,) logits that take part in the softmax and contribute no value (gpt-oss).
+
+    Returns:
+        (1, heads, T, value size).
+    """
+    lengths = [block.length for block in layout.blocks]
+    queries, keys, values = (x.split(lengths, dim=2) for x in (query, key, value))
+    index_of = {block.start: i for i, block in enumerate(layout.blocks)}
+    outputs: list[Tensor] = []
+    for i, block in enumerate(layout.blocks):
+        k, v = keys[i], values[i]
+        if block.prefix_length:
+            # A prefix is the beginning of an earlier block.
+            owner = index_of[block.prefix_start]
+            k = torch.cat((keys[owner][:, :, : block.prefix_length], k), dim=2)
+            v = torch.cat((values[owner][:, :, : block.prefix_length], v), dim=2)
+        if softcap is None and sinks is None:
+            is_plain = not block.prefix_length and (window is None or window >= block.length)
+            mask = None if is_plain else _mask(layout, block, window, query.dtype, query.device)
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    queries[i], k, v, attn_mask=mask, is_causal=is_plain, scale=scale, enable_gqa=True
+                )
+            )
+        else:
+            mask = _mask(layout, block, window, query.dtype, query.device)
+            outputs.append(_written_out(queries[i], k, v, mask, scale, softcap, sinks))
+    return torch.cat(outputs, dim=2)
+
+
+def _mask(
+    layout: PackedAttention, block: Block, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """(queries, keys) of a block: 0 where a query sees a key, -inf elsewhere."""
+    at = ("mask", block, window, dtype)
+    if at not in layout.derived:
+        keys = torch.arange(block.key_length, device=device)
+        queries = keys[block.prefix_length :, None]
+        hidden = keys > queries
+        if window is not None:
+            hidden |= keys <= queries - window
+        layout.derived[at] = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(
+            hidden, -torch.inf
+        )
+    return layout.derived[at]
+
+
+def _written_out(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scale: float,
+    softcap: float | None,
+    sinks: Tensor | None,
+) -> Tensor:
+    """Attention of one block by its definition, for what the fused kernel cannot do."""
+    group = query.shape[1] // key.shape[1]
+    key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
+    scores = query @ key.mT * scale
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    scores = scores + mask
+    if sinks is not None:
+        column = sinks.to(scores.dtype)[None, :, None, None].expand(*scores.shape[:-1], 1)
+        scores = torch.cat((scores, column), dim=-1)
+    weights = scores.softmax(-1)[..., : key.shape[2]]
+    return weights.to(value.dtype) @ value

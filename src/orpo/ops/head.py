@@ -1,0 +1,174 @@
+"""Log-probabilities of target tokens from hidden states and the output head, without a batch of logits.
+
+The gradient of a token's log-probability with respect to its logits z is onehot(y) - softmax(z), times a
+scalar that comes from the loss.  The scalar multiplies a row, so it is applied to the (N, D) operands of
+the backward products and never to an (N, V) matrix.
+
+Costs are counted in units of one (N, V, D) matrix product:
+
+    frozen head         2   the rows' derivatives are kept: N * D numbers
+    kept logits         3   overwritten by their gradient in the backward pass: N * V numbers
+    recomputed logits   4   nothing is kept
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from orpo.ops.epilogue import LogitTransform, log_normalise, slope_
+
+
+def target_log_probs(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    transform: LogitTransform,
+    chunk_size: int,
+    keep_rows: int,
+) -> Tensor:
+    """log p(target | hidden state) of N tokens.
+
+    Products run in the type of autocast, or of `hidden`; what follows them in float32 at least, the sums of
+    gradients over chunks included.  The backward pass can run once.
+
+    Args:
+        hidden: (N, D) hidden states.
+        weight: (V, D) of the output head.
+        bias: (V,) of the output head, or None.
+        targets: (N,) token ids.
+        transform: what the model does to its logits.
+        chunk_size: rows whose logits are computed at a time.
+        keep_rows: rows whose logits are kept for the backward pass; those of the others are computed again.
+            Without effect if the head needs no gradient.
+
+    Returns:
+        (N,) log-probabilities, float32, or float64 for float64 states.
+    """
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    return _TargetLogProbs.apply(  # type: ignore[no-any-return]
+        hidden, weight, bias, targets, transform, chunk_size, keep_rows, dtype
+    )
+
+
+class _TargetLogProbs(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        transform: LogitTransform,
+        chunk_size: int,
+        keep_rows: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        needs_head = needs_weight or needs_bias
+        rows = len(hidden)
+        result = hidden.new_empty(rows, dtype=_wide(dtype))
+        normalisers = torch.empty_like(result)
+        kept = hidden.new_empty((min(keep_rows, rows) if needs_head else 0, len(weight)), dtype=dtype)
+        derivatives = hidden.new_empty(hidden.shape, dtype=dtype) if needs_hidden and not needs_head else None
+        states, head = hidden.to(dtype), weight.to(dtype)
+
+        for chunk in _chunks(rows, chunk_size, len(kept)):
+            store = kept[chunk] if chunk.stop <= len(kept) else None
+            outputs = _head_outputs(states[chunk], head, bias, store)
+            result[chunk], normalisers[chunk] = log_normalise(outputs, targets[chunk], transform)
+            if derivatives is not None:
+                slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform)
+                derivatives[chunk] = _product(slopes.to(dtype), head)
+
+        if derivatives is not None:
+            ctx.save_for_backward(derivatives)
+        else:
+            ctx.save_for_backward(hidden, weight, bias, targets, normalisers)
+            ctx.kept = kept
+        ctx.options = transform, chunk_size, dtype
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        transform, chunk_size, dtype = ctx.options
+        if len(ctx.saved_tensors) == 1:
+            (derivatives,) = ctx.saved_tensors
+            return (derivatives * -grad[:, None]).to(dtype), *[None] * 7
+
+        hidden, weight, bias, targets, normalisers = ctx.saved_tensors
+        kept, ctx.kept = ctx.kept, None
+        if kept is None:
+            raise RuntimeError("target_log_probs: its backward pass can run once, and has run")
+        _, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        wide = _wide(dtype)
+        states, head = hidden.to(dtype), weight.to(dtype)
+        scaled_states = (hidden * -grad[:, None]).to(dtype)
+        grad_hidden = torch.empty_like(states)
+        grad_bias = torch.zeros(len(weight), dtype=wide, device=weight.device) if needs_bias else None
+        recomputes = len(kept) < len(hidden)
+        grad_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if recomputes else None
+
+        for chunk in _chunks(len(hidden), chunk_size, len(kept)):
+            is_kept = chunk.stop <= len(kept)
+            outputs = kept[chunk].to(wide) if is_kept else _head_outputs(states[chunk], head, bias, None)
+            slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform)
+            if grad_bias is not None:
+                grad_bias.addmv_(slopes.T, -grad[chunk])
+            slopes = slopes.to(dtype)
+            grad_hidden[chunk] = _product(slopes, head) * -grad[chunk, None]
+            if is_kept:
+                kept[chunk] = slopes  # in float32 the two share their storage
+            elif needs_weight:
+                assert grad_weight is not None
+                grad_weight += _product(slopes.T, scaled_states[chunk])
+        if needs_weight and len(kept):
+            # One product over all kept rows: no sum over chunks of a matrix as large as the head.
+            whole = _product(kept.T, scaled_states[: len(kept)])
+            grad_weight = whole if grad_weight is None else grad_weight.add_(whole)
+        return (
+            grad_hidden.to(hidden.dtype),
+            grad_weight.to(weight.dtype) if needs_weight and grad_weight is not None else None,
+            grad_bias.to(bias.dtype) if grad_bias is not None else None,
+            *[None] * 5,
+        )
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _chunks(rows: int, size: int, kept: int) -> Iterator[slice]:
+    """Slices of at most `size` rows; none crosses the end of the kept ones."""
+    for start, stop in ((0, kept), (kept, rows)):
+        for first in range(start, stop, size):
+            yield slice(first, min(first + size, stop))
+
+
+def _head_outputs(states: Tensor, head: Tensor, bias: Tensor | None, store: Tensor | None) -> Tensor:
+    """(n, V) outputs of the head in float32 at least; also in `store`, in its type, if given."""
+    if store is not None and store.dtype == _wide(store.dtype):
+        outputs = torch.mm(states, head.T, out=store)
+    else:
+        outputs = _product(states, head.T)
+    if bias is not None:
+        outputs += bias
+    if store is not None and store.dtype != outputs.dtype:
+        store.copy_(outputs)
+    return outputs
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix product in float32 at least; on a GPU without rounding to the operands' type."""
+    if left.is_cuda and left.dtype in (torch.float16, torch.bfloat16):
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return (left @ right).to(_wide(left.dtype))
