@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import PeftModel
 from transformers import LlamaForCausalLM, TrainerCallback
 
 from orpo.batch import Layout
@@ -41,11 +42,11 @@ def random_pairs(count: int) -> TokenizedPairs:
 
 def make_loop(
     *,
-    model: LlamaForCausalLM | None = None,
+    model: LlamaForCausalLM | PeftModel | None = None,
     pairs: TokenizedPairs | None = None,
     definition: Definition = "paper",
     lambda_: float = 0.5,
-    max_tokens: int = 10**6,
+    max_tokens: int | Literal["auto"] = 10**6,
     layout: Layout | Literal["auto"] = "auto",
     world: World = ALONE,
     evaluate: Callable[[Callable[[], None]], dict[str, float]] | None = None,

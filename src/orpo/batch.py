@@ -16,7 +16,7 @@ of a segment's token log-probabilities, with the number of tokens summed.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from itertools import accumulate, chain
 from typing import Any
@@ -113,8 +113,13 @@ class PackedAttention:
 
     def to(self, device: torch.device) -> PackedAttention:
         """The same description on `device`."""
-        tensors = (self.query_offsets, self.key_offsets, self.key_index, self.position_ids)
-        return PackedAttention(self.blocks, *(_move(tensor, device) for tensor in tensors))
+        return PackedAttention(
+            blocks=self.blocks,
+            query_offsets=_move(self.query_offsets, device),
+            key_offsets=_move(self.key_offsets, device),
+            key_index=_move(self.key_index, device),
+            position_ids=_move(self.position_ids, device),
+        )
 
 
 @dataclass(frozen=True)
@@ -147,17 +152,34 @@ class MicroBatch:
     weight: Tensor
     """(B,) float32, the pair's weight in every mean. 0 on the stand-in of a rank that has no pairs."""
 
+    offsets: tuple[int, ...]
+    """B + 1 places in 0..N: where each pair's scored tokens start, and N. They are adjacent."""
+
     def to(self, device: torch.device) -> MicroBatch:
         """The same micro-batch on `device`; the copy does not hold the host up."""
-        moved: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, Tensor):
-                value = _move(value, device)
-            elif value is not None:
-                value = value.to(device)
-            moved[item.name] = value
-        return MicroBatch(**moved)
+        tensors = {
+            item.name: _move(value, device)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        attention = self.attention.to(device) if self.attention is not None else None
+        return replace(self, attention=attention, **tensors)
+
+    def scoring(self, first: int, last: int) -> MicroBatch:
+        """The same rows, of which the pairs first..last-1 are scored."""
+        size, number = len(self.weight), last - first
+        tokens = slice(self.offsets[first], self.offsets[last])
+        segments = self.segments[tokens]
+        kinds = segments.div(size, rounding_mode="floor")
+        return replace(
+            self,
+            rows=self.rows[tokens],
+            targets=self.targets[tokens],
+            segments=kinds * number + segments - kinds * size - first,
+            counts=self.counts[:, first:last],
+            weight=self.weight[first:last],
+            offsets=tuple(offset - self.offsets[first] for offset in self.offsets[first : last + 1]),
+        )
 
 
 def _move(tensor: Tensor, device: torch.device) -> Tensor:

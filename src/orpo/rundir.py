@@ -1,10 +1,10 @@
 """The run directory: what one training run leaves behind, written and read here only.
 
     config.yaml       the resolved configuration, with where each value came from
-    definition.json   what was optimised, on what data, from which model, with which versions
+    definition.json   what was optimised, on what data, from which model, by which engine and versions
     metrics.jsonl     one object per logging step: only values that the run determines
     timing.jsonl      the same steps: speed and memory of this machine
-    summary.json      the end: status, final metrics, counts of rows, wall time
+    summary.json      the end: status, final metrics, token budgets, counts of rows, wall time
     model/            Hugging Face format
 
 Every line of the two logs is written whole and flushed, so the directory can be read at any moment.

@@ -123,6 +123,7 @@ def test_the_definition_says_what_was_optimised_on_what_with_what(
         assert (source["read"], source["kept"], source["dropped"]) == (count, count, {})
         assert source["fingerprint"].startswith("sha256:")
     assert definition["data"]["train"][0]["fingerprint"] != definition["data"]["eval"][0]["fingerprint"]
+    assert definition["engine"]["layout"] == "shared"
     for package in ("orpo", "torch", "transformers", "peft", "datasets", "tokenizers"):
         assert definition["versions"][package] == version(package)
 
@@ -136,6 +137,7 @@ def test_the_summary_holds_the_last_rows_and_the_counts(run: RunDirectory) -> No
     ]
     assert summary["train"] == without_place[0]
     assert summary["eval"] == {"first": without_place[1], "last": without_place[-1]}
+    assert summary["max_tokens"] == [{"step": 0, "tokens": 4096, "why": "speed cap"}]
     assert summary["rows"]["tokens"]["train"] == {"read": 24, "kept": 24, "dropped": {}, "notes": {}}
     assert summary["wall_seconds"] > 0
 
@@ -174,6 +176,7 @@ def test_without_a_terminal_progress_is_plain_lines_and_libraries_are_quiet(
         "    ",
         "model: ",
         "objective: ",
+        "max_tokens: ",
         "step ",
     )
     assert [line for line in lines if not line.startswith(kinds)] == []

@@ -12,17 +12,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import LlamaForCausalLM
 
 from orpo.batch import Layout
 from orpo.data.batching import split_batch
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import join_world
+from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
 from tests.tiny import tiny_llama
 
@@ -31,10 +34,23 @@ BATCH = 13
 """Odd, so that two ranks with one pair per micro-batch cannot share it out: one runs a stand-in."""
 
 
+Budget = int | Literal["auto"]
+
+
 def train_changes(
-    max_tokens: int, definition: Definition, order: Callable[[int], list[int]] | None = None
+    max_tokens: Budget,
+    definition: Definition,
+    order: Callable[[int], list[int]] | None = None,
+    memory: Callable[[int], int] | None = None,
 ) -> dict[str, Tensor]:
-    """Change of every parameter after 5 steps over 58 pairs, the last batch a partial one."""
+    """Change of every parameter after 5 steps over 58 pairs, the last batch a partial one.
+
+    Args:
+        max_tokens: the token budget.
+        definition: of the loss.
+        order: of the pairs within a batch of so many.
+        memory: tokens that there is memory for in a step.
+    """
     pairs = random_pairs(58)
     if order is not None:
         within = [start + i for start in range(0, 58, BATCH) for i in order(min(BATCH, 58 - start))]
@@ -42,7 +58,7 @@ def train_changes(
     with join_world() as world:
         model = tiny_llama(initializer_range=0.2)
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
-        make_loop(
+        loop = make_loop(
             model=model,
             pairs=pairs,
             definition=definition,
@@ -55,8 +71,22 @@ def train_changes(
             adam_epsilon=0.1,
             max_grad_norm=None,
             shuffle=False,
-        ).run()
+        )
+        if memory is not None:
+            limit_memory(loop, model, memory)
+        loop.run()
         return {name: p.detach() - start[name] for name, p in model.named_parameters()}
+
+
+def limit_memory(loop: TrainingLoop, model: LlamaForCausalLM, memory: Callable[[int], int]) -> None:
+    """Let forward passes fail that hold more tokens than there is memory for."""
+
+    def check(_module: object, args: tuple[Tensor, ...]) -> None:
+        held = args[0].numel()
+        if held > memory(loop.step + 1):
+            raise torch.OutOfMemoryError(f"{held} tokens")
+
+    model.get_input_embeddings().register_forward_pre_hook(check)
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -80,6 +110,16 @@ def test_any_token_budget_gives_the_same_update(
     assert_same(train_changes(max_tokens, definition), expected)
 
 
+@pytest.mark.parametrize("limit", [100, 200])
+def test_running_out_of_memory_gives_the_same_update(
+    whole: tuple[Definition, dict[str, Tensor]], limit: int
+) -> None:
+    """From the third step on, passes of more than `limit` tokens fail; the longest pair has 89."""
+    definition, expected = whole
+    found = train_changes(10**6, definition, memory=lambda step: limit if step > 2 else 10**6)
+    assert_same(found, expected)
+
+
 def test_any_order_within_the_batch_gives_the_same_update(
     whole: tuple[Definition, dict[str, Tensor]],
 ) -> None:
@@ -90,7 +130,9 @@ def test_any_order_within_the_batch_gives_the_same_update(
     assert_same(shuffled, expected)
 
 
-def run_processes(count: int, definition: str, budgets: Sequence[int], out: Path) -> list[dict[str, Tensor]]:
+def run_processes(
+    count: int, definition: str, budgets: Sequence[Budget], out: Path
+) -> list[dict[str, Tensor]]:
     """The same training in `count` gloo processes, once per budget; every rank must end up alike."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -135,12 +177,13 @@ def test_two_processes_give_the_same_update_as_one(
         for rank in split_batch(np.full((BATCH, 3), 9), layout=Layout.SHARED, world_size=2, max_tokens=1)
         for plan in rank
     )
-    for found in run_processes(2, definition, [1, 300, 10**6], tmp_path):
+    for found in run_processes(2, definition, [1, 300, 10**6, "auto"], tmp_path):
         assert_same(found, expected)
 
 
 if __name__ == "__main__":
     which, directory, *budgets = sys.argv[1:]
     for budget in budgets:
-        changes = train_changes(int(budget), which)  # type: ignore[arg-type]
+        tokens: Budget = "auto" if budget == "auto" else int(budget)
+        changes = train_changes(tokens, which)  # type: ignore[arg-type]
         save_file(changes, Path(directory) / f"{budget}-{os.environ['RANK']}.safetensors")

@@ -156,7 +156,8 @@ class TrainingSection(Section):
 
     max_tokens: Literal["auto"] | PositiveInt = "auto"
     """Tokens, padding included, that one forward pass may hold on one device. It changes memory and speed,
-    never the result. `auto`: 8192."""
+    never the result. `auto`: as many as make it fast (4096 on a CPU, 65536 on a GPU) and, by a measured step,
+    fit into memory. When memory runs out it is halved."""
 
     layout: Literal["auto", "shared", "packed", "padded"] = "auto"
     """How pairs are given to the model: `shared` computes each prompt once, `packed` has no padding, `padded`
@@ -202,10 +203,17 @@ class TrainingSection(Section):
     """Clip the gradient to this global norm; `null` to leave it."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Type of the matrix products (autocast). `auto`: bfloat16 on a GPU that has it, else float32."""
+    """Type of the matrix products (autocast). `auto`: bfloat16 on a GPU that has it, else float32. Processors
+    with AVX512-BF16 or AMX are faster with `bfloat16` too."""
 
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    compile: bool = False
+    """Compile the parts of the model's layers with torch.compile: faster steps and less memory after some
+    minutes of compiling. It needs a C++ compiler on a CPU. Different lengths never compile again."""
+
+    gradient_checkpointing: Literal["selective"] | bool = False
+    """Recompute activations in the backward pass. `true`: each layer's, which takes least memory and about a
+    third more time. `selective`: all but the results of matrix products and attention, which takes a little
+    more than half the memory of `false` and a few percent more time. It never changes the result."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of the data order, of held-out fractions and of random weights."""

@@ -67,6 +67,7 @@ def collate(
     targets: list[int] = []
     segments: list[torch.Tensor] = []
     counts = torch.zeros((3, size))
+    offsets = [0]
 
     def score(kind: int, pair: int, before: int, start: int, tokens: Sequence[int]) -> None:
         """Score `tokens`, which start at `start`, and the first of them by the state at `before`."""
@@ -82,6 +83,7 @@ def collate(
         score(1, i, at.rejected_prompt + end, at.rejected, pair.rejected)
         if score_prompt and end:
             score(2, i, at.prompt, at.prompt + 1, pair.prompt[1:])
+        offsets.append(len(targets))
 
     return MicroBatch(
         input_ids=input_ids,
@@ -91,6 +93,7 @@ def collate(
         segments=torch.cat(segments),
         counts=counts,
         weight=torch.full((size,), weight),
+        offsets=tuple(offsets),
     )
 
 

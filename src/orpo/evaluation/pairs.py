@@ -16,6 +16,7 @@ from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.ops.means import WeightedMeans, add_shares
+from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
 
 
@@ -48,6 +49,7 @@ def evaluate_pairs(
 
     Raises:
         NumericsError: the loss is not finite.
+        MicroBatchMemoryError: a micro-batch did not fit.
     """
     totals = batch_totals(pairs)
     plans = split_batch(pairs.lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
@@ -60,7 +62,7 @@ def evaluate_pairs(
             score_prompt=objective.scores_prompt,
             weight=plan.weight,
         )
-        with scorer.attention(), autocast(world.device, dtype):
+        with naming_what_did_not_fit(batch), scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
         add_shares(sums, objective(scores, totals).metrics)
         on_forward()

@@ -1,4 +1,4 @@
-"""Attention over packed rows in transformers' attention interface, so that a model's own code runs unchanged."""
+"""Packed rows in transformers' attention interface, so that a model's own code runs unchanged."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from orpo.batch import PackedAttention
 from orpo.ops.attention.backends import packed_row_attention
@@ -68,7 +69,7 @@ def attend(
         softcap=softcap,
         sinks=s_aux,
     )
-    return output.transpose(1, 2), None
+    return output.transpose(1, 2).contiguous(), None  # as torch's own, which some models rely on
 
 
 AttentionInterface.register(NAME, attend)
@@ -81,9 +82,19 @@ def attention_of(model: PreTrainedModel, name: str) -> Iterator[bool]:
     Yields:
         Whether the model has taken it; some families do not go through the interface.
     """
-    before = model.config._attn_implementation
-    model.set_attn_implementation(name)
+    before: Any = model.config._attn_implementation
+    _set_quietly(model, name)
     try:
         yield model.config._attn_implementation == name
     finally:
         model.set_attn_implementation(before)
+
+
+def _set_quietly(model: PreTrainedModel, name: str) -> None:
+    """Without transformers' warning if the model does not take it: what to do then is the caller's to say."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        model.set_attn_implementation(name)
+    finally:
+        transformers_logging.set_verbosity(verbosity)

@@ -1,13 +1,17 @@
 """The fastest way of scoring that is exact for a model, found by trying it.
 
 A model's own code runs unchanged, so whether a packed row means to it what it should is checked, never
-assumed: by its configuration, by counting the layers whose attention goes through our function, and by
-comparing a small packed row with the same texts one by one.
+assumed: by its configuration, by what each layer asks of our attention function, by gradients, which are
+exactly 0 between tokens that do not see each other, and by comparing a small packed row with the same texts
+one by one.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -26,6 +30,14 @@ log = logging.getLogger(__name__)
 KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 """Layer types whose state is attention and nothing else."""
 
+UNDERSTOOD = {
+    *("dropout", "s_aux", "scaling", "sliding_window", "softcap", KEYWORD),
+    # Without influence on the result.
+    *("cache_position", "output_attentions", "output_hidden_states", "output_router_logits"),
+    *("position_ids", "return_dict", "use_cache"),
+}
+"""Keywords that a layer may pass to its attention function."""
+
 FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a model's code may raise when it is given what it does not expect."""
 
@@ -34,6 +46,12 @@ PROBE: dict[Layout, list[Block]] = {
     Layout.SHARED: [Block(0, 9), Block(9, 6, 0, 5), Block(15, 2), Block(17, 3, 15, 1)],
     Layout.PACKED: [Block(0, 9), Block(9, 11), Block(20, 2), Block(22, 4)],
 }
+
+PROBE_WINDOW = 3
+"""Sliding window during the probe; wider ones would never end within its texts."""
+
+LOST = 3
+"""Tokens that a text loses to show how much its beginning matters."""
 
 
 def build_scorer(
@@ -68,6 +86,7 @@ def _choose(model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length
     if wanted == Layout.PADDED:
         return Layout.PADDED
     tried = (Layout.SHARED, Layout.PACKED) if wanted == "auto" else (Layout(wanted),)
+    said = ""
     for layout in tried:
         reason = why_not_exact(model, layout, max_length)
         if reason is None:
@@ -77,11 +96,12 @@ def _choose(model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length
                 f"training.layout: {layout} is not exact for {type(model).__name__}: {reason}",
                 hint="Use auto or padded.",
             )
-        log.info("layout %s is not exact for %s: %s", layout, type(model).__name__, reason)
+        if reason != said:
+            log.info("layout %s is not exact for %s: %s", layout, type(model).__name__, reason)
+        said = reason
     return Layout.PADDED
 
 
-@torch.no_grad()
 def why_not_exact(model: PreTrainedModel, layout: Layout, max_length: int) -> str | None:
     """Why `model`, in evaluation mode, cannot be given packed rows of `layout`; None if it can.
 
@@ -97,33 +117,169 @@ def why_not_exact(model: PreTrainedModel, layout: Layout, max_length: int) -> st
         return f"it has layers of type {', '.join(sorted(unknown))}"
 
     blocks = PROBE[layout]
-    length = blocks[-1].start + blocks[-1].length
-    ids = probe_ids(model, length)
-    attention = PackedAttention.of(blocks).to(ids.device)
-    windows: dict[nn.Module, int | None] = {}
-    calls = 0
+    ids = probe_ids(model, blocks[-1].start + blocks[-1].length)
+    probe = _Probe()
+    AttentionInterface.register("orpo_probe", probe)
+    with _narrow_windows(model):
+        with attention_of(model, "orpo_probe") as taken:
+            if not taken:
+                return "its attention does not go through transformers' attention interface"
+            try:
+                packed, embedded = _run(model, ids, PackedAttention.of(blocks).to(ids.device))
+                asked = probe.take()
+                texts = [_text(ids, block) for block in blocks]
+                alone = [_alone(model, text, probe) for text in texts]
+                leak = _leak(packed, embedded, blocks)
+            except torch.OutOfMemoryError:
+                raise
+            except FAILURES as error:
+                return f"its forward pass fails on them: {(str(error) or repr(error)).splitlines()[0]}"
+        return (
+            _calls_differ(config, asked)
+            or leak
+            or _inputs_differ(asked, alone, blocks)
+            or _logits_differ(model, texts, blocks, packed.detach())
+        )
 
-    def recording(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Tensor, None]:
-        nonlocal calls
-        calls += 1
-        windows[module] = kwargs.get("sliding_window")
-        return attend(module, *args, **kwargs)
 
-    AttentionInterface.register("orpo_probe", recording)
-    with attention_of(model, "orpo_probe") as taken:
-        if not taken:
-            return "its attention does not go through transformers' attention interface"
-        inputs = {"position_ids": attention.position_ids, KEYWORD: attention}
-        try:
-            packed = model(input_ids=ids, use_cache=False, **inputs).logits[0]
-        except FAILURES as error:
-            return f"its forward pass fails on them: {str(error).splitlines()[0]}"
-    layers = config.num_hidden_layers
-    if calls != layers or len(windows) != layers:
-        return f"only {len(windows)} of its {layers} layers attend through transformers' attention interface"
-    if reason := _windows_differ(config, list(windows.values())):
-        return reason
-    return _compare(model, ids, blocks, packed)
+@dataclass(frozen=True)
+class _Call:
+    """What a layer has asked our attention function for."""
+
+    module: nn.Module
+    tensors: tuple[Tensor, Tensor, Tensor]
+    """Query, key and value, (1, heads, T, size)."""
+
+    window: int | None
+    unknown: frozenset[str]
+    """What it has passed that our function does not take into account."""
+
+
+class _Probe:
+    """Our attention function, with a note of every call."""
+
+    def __init__(self) -> None:
+        self._calls: list[_Call] = []
+
+    def __call__(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        unknown = {name for name, given in kwargs.items() if given is not None} - UNDERSTOOD
+        if attention_mask is not None:
+            unknown.add("attention_mask")
+        tensors = (query.detach(), key.detach(), value.detach())
+        self._calls.append(_Call(module, tensors, kwargs.get("sliding_window"), frozenset(unknown)))
+        return attend(module, query, key, value, attention_mask, **kwargs)
+
+    def take(self) -> list[_Call]:
+        """The calls so far, which are forgotten."""
+        calls, self._calls = self._calls, []
+        return calls
+
+
+@contextmanager
+def _narrow_windows(model: PreTrainedModel) -> Iterator[None]:
+    """Make sliding windows narrower than the probe, so that it shows what becomes of them."""
+    owners: dict[int, Any] = {
+        id(owner): owner for module in model.modules() for owner in (module, getattr(module, "config", None))
+    }
+    wide = [
+        (owner, window)
+        for owner in owners.values()
+        if isinstance(window := getattr(owner, "sliding_window", None), int) and window > PROBE_WINDOW
+    ]
+    for owner, _ in wide:
+        owner.sliding_window = PROBE_WINDOW
+    try:
+        yield
+    finally:
+        for owner, window in wide:
+            owner.sliding_window = window
+
+
+def _run(model: PreTrainedModel, ids: Tensor, attention: PackedAttention) -> tuple[Tensor, Tensor]:
+    """(T, V) logits of a packed row with gradient, and the (1, T, D) embeddings to take it by."""
+    leaves: list[Tensor] = []
+
+    def cut_off(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        leaves.append(output.detach().requires_grad_())
+        return leaves[-1].clone()  # some models write over their embeddings
+
+    inputs = {"position_ids": attention.position_ids, KEYWORD: attention}
+    with torch.enable_grad(), model.get_input_embeddings().register_forward_hook(cut_off):
+        logits = model(input_ids=ids, use_cache=False, **inputs).logits[0]
+    if len(leaves) != 1:
+        raise RuntimeError(f"the input embeddings are read {len(leaves)} times")
+    return logits, leaves[0]
+
+
+def _text(ids: Tensor, block: Block) -> Tensor:
+    """(1, key length) what the last query of a block sees, as a text of its own."""
+    return ids[:, PackedAttention.of([block]).key_index]
+
+
+@torch.no_grad()
+def _alone(model: PreTrainedModel, text: Tensor, probe: _Probe) -> list[_Call]:
+    """What layers ask for on a text with the positions that the model gives it by itself."""
+    attention = PackedAttention.of([Block(0, text.shape[1])]).to(text.device)
+    model(input_ids=text, use_cache=False, **{KEYWORD: attention})
+    return probe.take()
+
+
+def _calls_differ(config: Any, calls: list[_Call]) -> str | None:
+    """Every layer must attend once, through us, and for nothing that we would not do."""
+    layers = getattr(config, "num_hidden_layers", None)
+    attending = len({call.module for call in calls})
+    if attending != layers or len(calls) != layers:
+        return (
+            f"its {layers} layers make {len(calls)} calls from {attending} modules to transformers' "
+            "attention interface"
+        )
+    if unknown := frozenset[str]().union(*(call.unknown for call in calls)):
+        return f"its attention depends on {', '.join(sorted(unknown))}"
+    types = getattr(config, "layer_types", None)
+    expected = getattr(config, "sliding_window", None)
+    for i, window in enumerate(call.window for call in calls):
+        slides = types[i] == "sliding_attention" if types else window is not None
+        if slides and window != expected:
+            return f"layer {i} should see {expected} tokens, and asks for {window}"
+        if types and not slides and window is not None:
+            return f"layer {i} should see all tokens, and asks for {window}"
+    return None
+
+
+def _leak(packed: Tensor, embedded: Tensor, blocks: list[Block]) -> str | None:
+    """A token that a block must not see has a gradient of exactly 0, however small its influence."""
+    for i, block in enumerate(blocks):
+        own = packed[block.start : block.start + block.length].float()
+        (gradient,) = torch.autograd.grad(own.norm(), embedded, retain_graph=True)
+        reached = gradient[0].ne(0).any(-1)
+        reached[PackedAttention.of([block]).key_index] = False
+        if reached.any():
+            return f"something beside attention mixes tokens: block {i} of a test row depends on another text"
+    return None
+
+
+def _inputs_differ(packed: list[_Call], alone: list[list[_Call]], blocks: list[Block]) -> str | None:
+    """Positions show in the queries and keys of a layer long before they show in logits."""
+    for block, calls in zip(blocks, alone, strict=True):
+        own = slice(block.start, block.start + block.length)
+        for layer, (ours, expected) in enumerate(zip(packed, calls, strict=True)):
+            for found, wanted in zip(ours.tensors, expected.tensors, strict=True):
+                wanted = wanted[:, :, block.prefix_length :].float()
+                error = (found[:, :, own].float() - wanted).norm() / wanted.norm()
+                if error > (0.1 if _is_coarse(found.dtype) else 1e-3):
+                    return (
+                        f"queries, keys or values of layer {layer} differ by {error.item():.1e} from those "
+                        "of a text run alone: it does not take positions as they are given"
+                    )
+    return None
 
 
 def _positions_depend_on_length(config: Any, max_length: int) -> str | None:
@@ -143,42 +299,33 @@ def _positions_depend_on_length(config: Any, max_length: int) -> str | None:
     return None
 
 
-def _windows_differ(config: Any, windows: list[int | None]) -> str | None:
-    """Sliding windows that the configuration has and the layers do not pass on would be lost."""
-    types = getattr(config, "layer_types", None)
-    expected = getattr(config, "sliding_window", None)
-    for i, window in enumerate(windows):
-        slides = types[i] == "sliding_attention" if types else window is not None
-        if slides and window != expected:
-            return f"layer {i} should see {expected} tokens, and asks for {window}"
-        if types and not slides and window is not None:
-            return f"layer {i} should see all tokens, and asks for {window}"
-    return None
-
-
-def _compare(model: PreTrainedModel, ids: Tensor, blocks: list[Block], packed: Tensor) -> str | None:
+@torch.no_grad()
+def _logits_differ(
+    model: PreTrainedModel, texts: list[Tensor], blocks: list[Block], packed: Tensor
+) -> str | None:
     """Compare a packed row's logits with those of its texts, and the difference with that of a lost prompt.
 
     Losing the prompt of a rejected response is what a wrong reading of packed rows amounts to, so an error is
     measured against it: rounding is far below, in any type and at any depth.
     """
     error = noise = 0.0
-    for block in blocks:
-        own = slice(block.start, block.start + block.length)
-        prefix = slice(block.prefix_start, block.prefix_start + block.prefix_length)
-        text = torch.cat((ids[0, prefix], ids[0, own]))[None]
-        alone = model(input_ids=text, use_cache=False).logits[0, block.prefix_length :].float()
-        error = max(error, _distance(packed[own].float(), alone))
-        if block.length > 3:
-            cut = model(input_ids=text[:, 3:], use_cache=False).logits[0].float()
-            noise = max(noise, _distance(cut[-2:], alone[-2:]))
-    coarse = torch.finfo(packed.dtype).eps > 1e-4
-    if error <= (0.2 if coarse else 1e-3) * noise:
+    for text, block in zip(texts, blocks, strict=True):
+        alone = model(input_ids=text, use_cache=False).logits[0].float()
+        own = packed[block.start : block.start + block.length].float()
+        error = max(error, _distance(own, alone[block.prefix_length :]))
+        if text.shape[1] > LOST:
+            cut = model(input_ids=text[:, LOST:], use_cache=False).logits[0].float()
+            noise = max(noise, _distance(cut, alone[LOST:]))
+    if error <= (0.2 if _is_coarse(packed.dtype) else 1e-3) * noise:
         return None
     return (
-        f"a test row differs from its texts run one by one, by {error:.1e} of the logits; losing three "
+        f"a test row differs from its texts run one by one, by {error:.1e} of the logits; losing {LOST} "
         f"tokens of a prompt makes {noise:.1e}"
     )
+
+
+def _is_coarse(dtype: torch.dtype) -> bool:
+    return torch.finfo(dtype).eps > 1e-4
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

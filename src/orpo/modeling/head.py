@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from orpo.ops.epilogue import LogitTransform, log_normalise
+from orpo.ops.epilogue import LogitTransform
 from orpo.ops.head import target_log_probs
+from orpo.ops.logprobs import logits_log_probs
 
-CHUNK_BYTES = {"cpu": 16 * 2**20, "cuda": 2**30}
+CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
 """Head outputs held at a time, float32."""
 
-KEEP_BYTES = {"cpu": 256 * 2**20, "cuda": 2 * 2**30}
+KEEP_BYTES = {"cpu": 128 * 2**20, "cuda": 2 * 2**30}
 """Head outputs kept for the backward pass, which saves computing them again."""
 
 
@@ -40,18 +41,34 @@ class FusedHead:
     transform: LogitTransform
 
     def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        weight = self.layer.weight
-        kind = hidden.device.type
-        row_bytes = 4 * len(weight)
+        return self.log_probs(hidden, self.layer.weight, self.layer.bias, targets)
+
+    def log_probs(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        """The same with other parameters in the place of the layer's."""
         return target_log_probs(
             hidden,
             weight,
-            self.layer.bias,
+            bias,
             targets,
             transform=self.transform,
-            chunk_size=max(1, CHUNK_BYTES.get(kind, CHUNK_BYTES["cpu"]) // row_bytes),
-            keep_rows=KEEP_BYTES.get(kind, KEEP_BYTES["cpu"]) // row_bytes,
+            chunk_size=max(1, _rows(CHUNK_BYTES, hidden.device, len(weight))),
+            keep_rows=self.keep_rows,
         )
+
+    @property
+    def keep_rows(self) -> int:
+        """Rows whose outputs are kept between forward and backward pass; beyond, they are computed twice."""
+        return _rows(KEEP_BYTES, self.layer.weight.device, len(self.layer.weight))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its parameters need a gradient; else nothing but derivatives of states is kept."""
+        return any(parameter.requires_grad for parameter in self.layer.parameters())
+
+
+def _rows(limits: Mapping[str, int], device: torch.device, vocab_size: int) -> int:
+    """Rows of float32 head outputs that fit in a limit."""
+    return limits.get(device.type, limits["cpu"]) // (4 * vocab_size)
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,7 @@ class ModuleHead:
     vocab_size: int
 
     def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        rows = max(1, CHUNK_BYTES.get(hidden.device.type, CHUNK_BYTES["cpu"]) // (4 * self.vocab_size))
+        rows = max(1, _rows(CHUNK_BYTES, hidden.device, self.vocab_size))
         parts = [
             checkpoint(self._log_probs, states, ids, use_reentrant=False)
             for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True)
@@ -71,29 +88,53 @@ class ModuleHead:
         return torch.cat(parts)  # type: ignore[arg-type]  checkpoint is not typed
 
     def _log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        outputs = self.layer(hidden)
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-        return log_normalise(outputs, targets, self.transform)[0]
+        return logits_log_probs(self.transform(self.layer(hidden)), targets)
 
 
 def find_head(model: PreTrainedModel) -> OutputHead | None:
-    """The head of `model`, if what follows its hidden states can be told; checked on a few tokens."""
+    """The head of `model`, if what it is given and what becomes of its outputs can be told; None otherwise.
+
+    Outputs of our own choosing take the place of the head's, since those of a few tokens could be too small
+    to show a softcap.
+    """
     layer = model.get_output_embeddings()
     decoder = model.base_model
     if layer is None or decoder is model:
         return None
+    given: list[Tensor] = []
+    outputs: list[Tensor] = []
+
+    def substitute(_layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        given.append(args[0])
+        outputs.append(_spread(output))
+        return outputs[-1].clone()  # a model may write over it
+
     ids = probe_ids(model, 6)
     with torch.no_grad():
-        expected = model(input_ids=ids, use_cache=False).logits
-        outputs = layer(decoder(input_ids=ids, use_cache=False).last_hidden_state)
-        transform = next(
-            (t for t in _candidates(model.config.get_text_config()) if _same(t(outputs), expected)), None
-        )
+        with layer.register_forward_hook(substitute):
+            logits = model(input_ids=ids, use_cache=False).logits
+        hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
+    if len(given) != 1 or given[0].dtype != hidden.dtype or not _same(given[0], hidden):
+        return None
+    candidates = _candidates(model.config.get_text_config())
+    transform = next((t for t in candidates if _same(t(outputs[0]), logits)), None)
     if transform is None:
         return None
-    if type(layer) is nn.Linear and not (layer._forward_hooks or layer._forward_pre_hooks):
+    if _is_plain_linear(layer):
         return FusedHead(layer, transform)
-    return ModuleHead(layer, transform, expected.shape[-1])
+    return ModuleHead(layer, transform, logits.shape[-1])
+
+
+def _spread(like: Tensor) -> Tensor:
+    """Values from -100 to 100, different ones in neighbouring places, so that no cap or scale is lost."""
+    steps = torch.arange(like.numel(), device=like.device).mul(7919).remainder(2001)
+    return ((steps - 1000) / 10).view_as(like).to(like.dtype)
+
+
+def _is_plain_linear(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    """Whether a layer's parameters are all that it does: adapters, hooks and quantisation add to them."""
+    has_hooks = layer._forward_hooks or layer._forward_pre_hooks or layer._backward_hooks
+    return type(layer) is nn.Linear and not has_hooks and "forward" not in vars(layer)
 
 
 def probe_ids(model: PreTrainedModel, count: int) -> Tensor:
@@ -104,10 +145,7 @@ def probe_ids(model: PreTrainedModel, count: int) -> Tensor:
 
 
 def _candidates(config: PreTrainedConfig) -> Iterator[LogitTransform]:
-    """The transforms that a configuration can mean, the declared ones first.
-
-    A softcap far above the logits changes them by less than rounding does, so the order matters.
-    """
+    """The transforms that a configuration can mean."""
     softcap = getattr(config, "final_logit_softcapping", None)
     scales = [
         factor

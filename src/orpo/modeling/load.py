@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -161,11 +160,3 @@ def _disable_dropout(model: nn.Module) -> list[str]:
                 silenced.add(f"{key}={value}")
                 setattr(module, key, 0.0)
     return sorted(silenced)
-
-
-def checkpoint_activations(model: PreTrainedModel) -> None:
-    """Recompute each layer's activations in the backward pass instead of keeping them."""
-    with warnings.catch_warnings():
-        # The method's newer name does not exist in every release of transformers that we support.
-        warnings.filterwarnings("ignore", ".*gradient_checkpointing_enable", FutureWarning)
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from orpo.batch import Layout, MicroBatch, Scores
@@ -29,7 +30,7 @@ class PairScorer(nn.Module):
         super().__init__()
         self.model = model
         self.layout = layout
-        self._head = head
+        self.head = head
 
     def attention(self) -> AbstractContextManager[object]:
         """What must be entered around forward and backward passes; elsewhere the model is as it was."""
@@ -37,27 +38,40 @@ class PairScorer(nn.Module):
 
     def forward(self, batch: MicroBatch) -> Scores:
         """Scores of the batch's B pairs, with gradient unless disabled."""
-        inputs = {"input_ids": batch.input_ids, "use_cache": False}
+        return self.scores(self.states(batch), batch)
+
+    def states(self, batch: MicroBatch) -> Tensor:
+        """What becomes log-probabilities: (N, D) hidden states, or (N, V) logits if there is no head."""
+        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
         if batch.attention is not None:
             inputs |= {"position_ids": batch.attention.position_ids, KEYWORD: batch.attention}
-        if self._head is None:
-            logits = self.model(**inputs).logits.flatten(0, 1)[batch.rows]
-            log_probs = logits_log_probs(logits, batch.targets)
+        if self.head is None:
+            rows = self.model(**inputs).logits
         else:
-            hidden = causal_model(self.model).base_model(**inputs).last_hidden_state
-            log_probs = self._head(hidden.flatten(0, 1)[batch.rows], batch.targets)
-        sums = segment_sums(log_probs, batch.segments, batch.counts.numel())
-        chosen, rejected, prompt = sums.view_as(batch.counts)
-        chosen_count, rejected_count, prompt_count = batch.counts.to(sums.dtype)
-        return Scores(
-            chosen=chosen,
-            rejected=rejected,
-            prompt=prompt,
-            chosen_count=chosen_count,
-            rejected_count=rejected_count,
-            prompt_count=prompt_count,
-            weight=batch.weight.to(sums.dtype),
-        )
+            rows = causal_model(self.model).base_model(**inputs).last_hidden_state
+        return rows.flatten(0, 1)[batch.rows]
+
+    def scores(self, states: Tensor, batch: MicroBatch) -> Scores:
+        """Scores of the batch's B pairs from its (N, ...) `states`."""
+        compute = logits_log_probs if self.head is None else self.head
+        log_probs = compute(states, batch.targets)
+        return collect(log_probs, batch)
+
+
+def collect(log_probs: Tensor, batch: MicroBatch) -> Scores:
+    """Scores of a batch's B pairs from the (N,) log-probabilities of its scored tokens."""
+    sums = segment_sums(log_probs, batch.segments, batch.counts.numel())
+    chosen, rejected, prompt = sums.view_as(batch.counts)
+    chosen_count, rejected_count, prompt_count = batch.counts.to(sums.dtype)
+    return Scores(
+        chosen=chosen,
+        rejected=rejected,
+        prompt=prompt,
+        chosen_count=chosen_count,
+        rejected_count=rejected_count,
+        prompt_count=prompt_count,
+        weight=batch.weight.to(sums.dtype),
+    )
 
 
 def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:

@@ -34,11 +34,24 @@ class World:
         """Whether this is the one process that writes files and speaks."""
         return self.rank == 0
 
+    @property
+    def sharing_memory(self) -> int:
+        """Processes of the run that live off this one's memory: one on a GPU, else all on this machine."""
+        return 1 if self.device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over all processes, in place."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
+
+    def smallest(self, value: int) -> int:
+        """The smallest of the processes' numbers."""
+        if self.size == 1:
+            return value
+        values = torch.tensor(value, device=self.device)
+        dist.all_reduce(values, dist.ReduceOp.MIN)
+        return int(values)
 
     def wait(self) -> None:
         """Return once every process has come here."""

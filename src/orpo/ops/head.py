@@ -98,7 +98,9 @@ class _TargetLogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         transform, chunk_size, dtype = ctx.options
         if len(ctx.saved_tensors) == 1:
@@ -120,15 +122,12 @@ class _TargetLogProbs(torch.autograd.Function):
 
         for chunk in _chunks(len(hidden), chunk_size, len(kept)):
             is_kept = chunk.stop <= len(kept)
-            outputs = kept[chunk].to(wide) if is_kept else _head_outputs(states[chunk], head, bias, None)
-            slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform)
-            if grad_bias is not None:
-                grad_bias.addmv_(slopes.T, -grad[chunk])
-            slopes = slopes.to(dtype)
+            outputs = kept[chunk] if is_kept else _head_outputs(states[chunk], head, bias, None)
+            slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform).to(dtype)
             grad_hidden[chunk] = _product(slopes, head) * -grad[chunk, None]
-            if is_kept:
-                kept[chunk] = slopes  # in float32 the two share their storage
-            elif needs_weight:
+            if grad_bias is not None:
+                grad_bias.addmv_(slopes.to(wide).T, -grad[chunk])
+            if needs_weight and not is_kept:
                 assert grad_weight is not None
                 grad_weight += _product(slopes.T, scaled_states[chunk])
         if needs_weight and len(kept):

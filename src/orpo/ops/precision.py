@@ -27,6 +27,11 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     return _AUTOCAST.get(precision)
 
 
+def processor_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; others emulate it, slower than float32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
     """Autocast to `dtype` on `device`; nothing changes if `dtype` is None."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)

@@ -6,8 +6,8 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,27 +27,34 @@ from orpo.config import (
     load_config,
     parse_config,
 )
+from orpo.config.schema import TrainingSection
 from orpo.data.batching import tokens_held
 from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
+from orpo.modeling.checkpointing import checkpoint_activations
+from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
-from orpo.modeling.load import LoadedModel, checkpoint_activations, load_model, padding_id
+from orpo.modeling.head import FusedHead, OutputHead
+from orpo.modeling.load import LoadedModel, load_model, padding_id
 from orpo.modeling.lora import add_lora
 from orpo.modeling.save import save_model
-from orpo.modeling.scorer import PairScorer
+from orpo.modeling.scorer import PairScorer, causal_model
 from orpo.objectives import OBJECTIVES, Objective
 from orpo.ops.distributed import World, join_world
-from orpo.ops.precision import autocast_dtype
+from orpo.ops.memory import is_out_of_memory, out_of_memory_message
+from orpo.ops.precision import autocast_dtype, processor_has_bfloat16
 from orpo.report.card import model_card
 from orpo.run.data import PreparedData, Rows, prepare_data
 from orpo.rundir import RunDirectory, Status, require_free, writing
+from orpo.training.budget import TokenBudget
 from orpo.training.callbacks import tracker_callbacks
 from orpo.training.loop import TrainingLoop
 from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
-AUTO_MAX_TOKENS = 8192
+SMALL_MODEL = 10_000_000
+"""Parameters up to which the type of the products hardly matters on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,11 @@ def train(
             logging.getLogger("orpo").setLevel(logging.ERROR)
         try:
             return _train(loaded, world, train_rows, eval_rows, callbacks, console)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             raise ResourceError(
-                f"out of memory on {world.device}: {str(error).splitlines()[0]}",
+                f"out of memory on {world.device}: {out_of_memory_message(error)}",
                 hint="Lower training.max_tokens, which changes memory only, set "
                 "training.gradient_checkpointing, or use model.lora.",
             ) from None
@@ -156,29 +165,32 @@ def _train(
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     objective = _objective(config.objective)
-    max_tokens = AUTO_MAX_TOKENS if settings.max_tokens == "auto" else settings.max_tokens
     scorer = build_scorer(
         model,
         layout="auto" if settings.layout == "auto" else Layout(settings.layout),
         max_length=data.max_length,
     )
-    _announce(config, scorer, data, dtype, max_tokens)
+    if settings.compile:
+        compile_layers(source.model)
+    _announce(config, scorer, data, dtype)
 
-    definition = _definition(config, source, model, data)
     run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
 
-    def evaluate(on_forward: Any) -> dict[str, float]:
-        assert data.eval is not None
-        return evaluate_pairs(
-            scorer,
-            objective,
-            data.eval,
-            pad_id=pad_id,
-            max_tokens=max_tokens,
-            world=world,
-            dtype=dtype,
-            on_forward=on_forward,
-        )
+    def evaluate(on_forward: Callable[[], None]) -> dict[str, float]:
+        def attempt(max_tokens: int, on_forward: Callable[[], None]) -> dict[str, float]:
+            assert data.eval is not None
+            return evaluate_pairs(
+                scorer,
+                objective,
+                data.eval,
+                pad_id=pad_id,
+                max_tokens=max_tokens,
+                world=world,
+                dtype=dtype,
+                on_forward=on_forward,
+            )
+
+        return loop.budget.fit(attempt, on_forward, step=loop.step, during="evaluation")
 
     def save() -> None:
         if run_dir is not None:
@@ -201,7 +213,7 @@ def _train(
         objective=objective,
         pairs=data.train,
         settings=settings,
-        max_tokens=max_tokens,
+        max_tokens=settings.max_tokens,
         world=world,
         evaluate=evaluate if data.eval is not None else None,
         save=save,
@@ -209,6 +221,9 @@ def _train(
         output=config.output,
         callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
     )
+    definition = _definition(config, source, data, scorer) | {
+        "engine": _engine(settings, scorer, world, dtype, loop.budget)
+    }
     if run_dir is not None:
         # Only now: the loop may refuse its settings, and a failed start leaves nothing behind.
         RunDirectory.create(run_dir.path)
@@ -242,6 +257,7 @@ def _summary(status: Status, loop: TrainingLoop, data: PreparedData, seconds: fl
         "status": status,
         "steps": loop.step,
         "model_step": loop.model_step,
+        "max_tokens": [asdict(change) for change in loop.budget.changes],
         "train": loop.last_train,
         "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
         "rows": data.record,
@@ -266,8 +282,8 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
             "training.precision=bfloat16 keeps them",
             config.model.dtype,
         )
-    if config.training.gradient_checkpointing:
-        checkpoint_activations(source.model)
+    if mode := config.training.gradient_checkpointing:
+        checkpoint_activations(source.model, selective=mode == "selective")
     return model
 
 
@@ -277,10 +293,11 @@ def _objective(config: ObjectiveSection) -> Objective:
 
 
 def _definition(
-    config: RunConfig, source: LoadedModel, model: torch.nn.Module, data: PreparedData
+    config: RunConfig, source: LoadedModel, data: PreparedData, scorer: PairScorer
 ) -> dict[str, Any]:
-    """What definition.json holds."""
+    """What definition.json holds of the optimisation."""
     lora = config.model.lora
+    parameters = list(scorer.parameters())
     return {
         "objective": config.objective.model_dump(by_alias=True),
         "model": {
@@ -289,8 +306,8 @@ def _definition(
             "commit": source.commit,
             "random_init": config.model.random_init,
             "lora": lora.model_dump() if lora is not None else None,
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "trainable_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         },
         "template": {"name": data.template.name, "sha256": data.template.sha256},
         "data": {**data.record, "max_length": data.max_length, "truncation": config.data.truncation},
@@ -302,14 +319,40 @@ def _definition(
     }
 
 
-def _announce(
-    config: RunConfig,
+def _engine(
+    settings: TrainingSection,
     scorer: PairScorer,
-    data: PreparedData,
+    world: World,
     dtype: torch.dtype | None,
-    max_tokens: int,
-) -> None:
+    budget: TokenBudget,
+) -> dict[str, Any]:
+    """What definition.json holds of that which changes speed, memory and rounding, and nothing else."""
+    return {
+        "device": world.device.type,
+        "processes": world.size,
+        "precision": _precision(scorer, dtype),
+        "layout": scorer.layout,
+        "head": _head_kind(scorer.head),
+        "compile": settings.compile,
+        "max_tokens": budget.tokens,
+    }
+
+
+def _precision(scorer: PairScorer, dtype: torch.dtype | None) -> str:
+    """The type of the matrix products: autocast's, or that of the weights."""
+    return str(dtype or causal_model(scorer.model).dtype).removeprefix("torch.")
+
+
+def _head_kind(head: OutputHead | None) -> str:
+    """How log-probabilities come about: without whole logits, in pieces of them, or from all of them."""
+    if head is None:
+        return "logits"
+    return "fused" if isinstance(head, FusedHead) else "module"
+
+
+def _announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: torch.dtype | None) -> None:
     """Say what is about to be optimised, on what."""
+    max_tokens = config.training.max_tokens
     parameters = list(scorer.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
     log.info(
@@ -317,11 +360,12 @@ def _announce(
         config.model.name,
         f"{sum(p.numel() for p in parameters):,}",
         f"{trainable:,}",
-        "float32" if dtype is None else str(dtype).removeprefix("torch."),
+        _precision(scorer, dtype),
     )
+    if scorer.model.device.type == "cpu":
+        _advise_on_bfloat16(config.training.precision, sum(p.numel() for p in parameters))
     log.info(
-        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, at most %d tokens per "
-        "forward pass, layout %s",
+        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, max_tokens %s, layout %s",
         config.objective.name,
         config.objective.definition,
         config.objective.lambda_,
@@ -330,5 +374,15 @@ def _announce(
         max_tokens,
         scorer.layout,
     )
-    if alone := sum(tokens_held(row[None], scorer.layout) > max_tokens for row in data.train.lengths):
+    if max_tokens != "auto" and (
+        alone := sum(tokens_held(row[None], scorer.layout) > max_tokens for row in data.train.lengths)
+    ):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)
+
+
+def _advise_on_bfloat16(precision: str, parameters: int) -> None:
+    """`auto` is float32 on any processor, so that a run does not depend on which; say what that costs."""
+    if precision == "auto" and parameters > SMALL_MODEL and processor_has_bfloat16():
+        log.info("this processor has bfloat16: training.precision=bfloat16 makes steps about twice as fast")
+    if precision == "bfloat16" and not processor_has_bfloat16():
+        log.warning("this processor emulates bfloat16: training.precision=float32 is faster")

@@ -103,7 +103,7 @@ def training_arguments(
         disable_tqdm=True,
     )
     # Set afterwards: as an argument its name depends on the release of transformers, and one of them warns.
-    args.gradient_checkpointing = settings.gradient_checkpointing
+    args.gradient_checkpointing = bool(settings.gradient_checkpointing)
     return args
 
 

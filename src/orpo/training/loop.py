@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
-from orpo.batch import MicroBatch, Totals
 from orpo.config.schema import TrainingSection
-from orpo.data.batching import epoch_order, global_batches, split_batch
-from orpo.data.collate import batch_totals, collate
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
@@ -26,7 +25,10 @@ from orpo.ops.means import WeightedMeans
 from orpo.ops.memory import peak_memory_bytes
 from orpo.ops.precision import autocast_dtype
 from orpo.rundir import RunDirectory
+from orpo.training.batches import Batches, GlobalBatch
+from orpo.training.budget import TokenBudget, choose_budget
 from orpo.training.callbacks import Callbacks, training_arguments
+from orpo.training.loss import PairLoss
 from orpo.training.optim import make_optimizer, make_schedule
 from orpo.training.step import GradientStep
 
@@ -34,16 +36,6 @@ log = logging.getLogger(__name__)
 
 Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 """Metrics of the held-out pairs; calls its argument after each forward pass."""
-
-
-@dataclass(frozen=True)
-class PreparedBatch:
-    """One global batch as one rank sees it."""
-
-    micro_batches: Sequence[MicroBatch]
-    totals: Totals
-    tokens: int
-    """Prompt and response tokens of all pairs over all ranks, padding not counted."""
 
 
 @dataclass
@@ -66,7 +58,7 @@ class TrainingLoop:
         objective: the loss.
         pairs: training pairs.
         settings: the optimisation.
-        max_tokens: tokens, padding included, per forward pass and device.
+        max_tokens: tokens, padding included, per forward pass and device; `auto` measures a step.
         world: this process among its peers.
         evaluate: metrics of held-out pairs, or None without any.
         save: writes the model as it is now; called on every rank, at the end or at the best evaluation.
@@ -84,7 +76,7 @@ class TrainingLoop:
         objective: Objective,
         pairs: TokenizedPairs,
         settings: TrainingSection,
-        max_tokens: int,
+        max_tokens: int | Literal["auto"],
         world: World,
         evaluate: Evaluate | None,
         save: Callable[[], None],
@@ -92,18 +84,22 @@ class TrainingLoop:
         output: str,
         callbacks: Sequence[TrainerCallback],
     ) -> None:
-        self._scorer = scorer
-        self._objective = objective
-        self._pairs = pairs
         self._settings = settings
-        self._max_tokens = max_tokens
         self._world = world
         self._evaluate_pairs = evaluate
         self._save = save
         self._run_dir = run_dir
-        self._pad_id = pad_id
-        self._steps_per_epoch = math.ceil(len(pairs) / settings.batch_size)
-        self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._steps_per_epoch)
+        self._batches = Batches(
+            pairs=pairs,
+            size=settings.batch_size,
+            seed=settings.seed,
+            shuffle=settings.shuffle,
+            layout=scorer.layout,
+            pad_id=pad_id,
+            score_prompt=objective.scores_prompt,
+            world=world,
+        )
+        self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._batches.per_epoch)
 
         model = scorer.model
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -111,8 +107,9 @@ class TrainingLoop:
         self._schedule: LRScheduler = make_schedule(self._optimizer, settings, self.total_steps)
         dtype = autocast_dtype(settings.precision, world.device)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
-        wrapped = DistributedDataParallel(scorer) if world.size > 1 else scorer
-        self._gradient_step = GradientStep(wrapped, objective, world, dtype, self._scaler)
+        loss = PairLoss(scorer, objective)
+        root = DistributedDataParallel(loss) if world.size > 1 else loss
+        self._gradient_step = GradientStep(root, world, dtype, self._scaler)
         self._callbacks = Callbacks(
             callbacks,
             args=training_arguments(
@@ -137,6 +134,11 @@ class TrainingLoop:
         self.model_step: int | None = None
         """The step that the saved model is of."""
         self._learning_rate = 0.0
+        if max_tokens == "auto":
+            step = replace(self._gradient_step, loss=loss)  # not DDP's wrapper: ranks measure for themselves
+            self.budget = choose_budget(step, self._batches, self._optimizer)
+        else:
+            self.budget = TokenBudget(max_tokens, "given", world)
 
     @property
     def step(self) -> int:
@@ -148,6 +150,7 @@ class TrainingLoop:
 
         Raises:
             NumericsError: a logged loss or gradient norm is not finite.
+            ResourceError: a single pair does not fit into memory; see `TokenBudget.fit`.
         """
         callbacks = self._callbacks
         callbacks.fire("on_train_begin")
@@ -165,11 +168,11 @@ class TrainingLoop:
     def _run_epoch(self, epoch: int) -> None:
         callbacks = self._callbacks
         callbacks.fire("on_epoch_begin")
-        for done, batch in enumerate(self._batches(epoch), start=1):
+        for done, batch in enumerate(self._batches.epoch(epoch), start=1):
             callbacks.fire("on_step_begin")
             self._update(batch)
             callbacks.state.global_step += 1
-            callbacks.state.epoch = epoch + done / self._steps_per_epoch
+            callbacks.state.epoch = epoch + done / self._batches.per_epoch
             callbacks.fire("on_step_end")
             self._log_evaluate_save()
             if callbacks.control.should_epoch_stop or callbacks.control.should_training_stop:
@@ -177,38 +180,10 @@ class TrainingLoop:
         callbacks.fire("on_epoch_end")
         self._log_evaluate_save()
 
-    def _batches(self, epoch: int) -> Iterator[PreparedBatch]:
-        """This rank's share of each global batch of an epoch."""
-        settings = self._settings
-        order = epoch_order(len(self._pairs), seed=settings.seed, epoch=epoch, shuffle=settings.shuffle)
-        for indices in global_batches(order, settings.batch_size):
-            pairs = [self._pairs[int(i)] for i in indices]
-            totals = batch_totals(pairs)
-            plans = split_batch(
-                self._pairs.lengths[indices],
-                layout=self._scorer.layout,
-                world_size=self._world.size,
-                max_tokens=self._max_tokens,
-            )
-            micro_batches = [
-                collate(
-                    [pairs[i] for i in plan.indices],
-                    self._scorer.layout,
-                    pad_id=self._pad_id,
-                    score_prompt=self._objective.scores_prompt,
-                    weight=plan.weight,
-                )
-                for plan in plans[self._world.rank]
-            ]
-            tokens = sum(2 * len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs)
-            yield PreparedBatch(micro_batches, totals, tokens)
-
-    def _update(self, batch: PreparedBatch) -> None:
+    def _update(self, batch: GlobalBatch) -> None:
         """One optimizer step."""
         callbacks = self._callbacks
-        shares = self._gradient_step(
-            batch.micro_batches, batch.totals, lambda: callbacks.fire("on_substep_end")
-        )
+        shares = self._backpropagate(batch)
         self._scaler.unscale_(self._optimizer)
         limit = self._settings.max_grad_norm or math.inf
         grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
@@ -229,6 +204,18 @@ class TrainingLoop:
         self._window.means.add({**shares, "grad_norm": grad_norm / self._world.size}, batch.totals.pairs)
         self._window.pairs += batch.totals.pairs
         self._window.tokens += batch.tokens
+
+    def _backpropagate(self, batch: GlobalBatch) -> dict[str, Tensor]:
+        """Accumulate the gradient of a global batch, in micro-batches within the budget."""
+
+        def attempt(max_tokens: int, on_substep_end: Callable[[], None]) -> dict[str, Tensor]:
+            self._optimizer.zero_grad(set_to_none=True)  # gradients of a try that failed
+            micro_batches = self._batches.micro_batches(batch, max_tokens)
+            return self._gradient_step(micro_batches, batch.totals, on_substep_end)
+
+        return self.budget.fit(
+            attempt, lambda: self._callbacks.fire("on_substep_end"), step=self.step + 1, during="training"
+        )
 
     def _log_evaluate_save(self) -> None:
         """What the control's flags ask for; the last step is always logged and evaluated."""

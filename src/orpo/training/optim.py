@@ -32,6 +32,11 @@ def make_optimizer(model: nn.Module, settings: TrainingSection) -> torch.optim.O
     )
 
 
+def unallocated_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Bytes that AdamW's first step adds: a gradient and two moments of each parameter."""
+    return 3 * sum(p.numel() * p.element_size() for group in optimizer.param_groups for p in group["params"])
+
+
 def make_schedule(
     optimizer: torch.optim.Optimizer, settings: TrainingSection, total_steps: int
 ) -> LRScheduler:

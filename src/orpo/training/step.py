@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from orpo.batch import MicroBatch, Totals
-from orpo.modeling.scorer import PairScorer
-from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.ops.means import add_shares
+from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
+from orpo.training.loss import PairLoss
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class GradientStep:
     gradient does not depend on how the batch is split over micro-batches and ranks.
     """
 
-    scorer: PairScorer | DistributedDataParallel
-    objective: Objective
+    loss: PairLoss | DistributedDataParallel
     world: World
     autocast_dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
@@ -44,23 +43,26 @@ class GradientStep:
 
         Returns:
             This rank's share of the metrics, on the device.
+
+        Raises:
+            MicroBatchMemoryError: a micro-batch did not fit; the gradients are those of the ones before it.
         """
         sums: dict[str, Tensor] = {}
-        plain = self.scorer.module if isinstance(self.scorer, DistributedDataParallel) else self.scorer
+        plain = self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
+        # DDP averages gradients over ranks, whose losses are shares of a sum.
+        factor = self.scaler.scale(torch.full((), float(self.world.size), device=self.world.device))
         for i, batch in enumerate(micro_batches):
             is_last = i == len(micro_batches) - 1
             # Ranks exchange gradients once, in the backward pass of the last micro-batch.
             hold = (
-                self.scorer.no_sync()
-                if isinstance(self.scorer, DistributedDataParallel) and not is_last
+                self.loss.no_sync()
+                if isinstance(self.loss, DistributedDataParallel) and not is_last
                 else nullcontext()
             )
-            with hold, plain.attention():
+            with naming_what_did_not_fit(batch), hold, plain.scorer.attention():
                 with autocast(self.world.device, self.autocast_dtype):
-                    scores = self.scorer(batch.to(self.world.device))
-                output = self.objective(scores, totals)
-                # DDP averages gradients over ranks, whose losses are shares of a sum.
-                self.scaler.scale(output.loss * self.world.size).backward()
+                    output = self.loss(batch.to(self.world.device), totals, factor)
+                output.loss.backward()
             add_shares(sums, output.metrics)
             if not is_last:
                 on_substep_end()

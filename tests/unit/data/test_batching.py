@@ -3,70 +3,131 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orpo.data.batching import epoch_order, global_batches, padded_tokens, split_batch
+from orpo.batch import Layout
+from orpo.data.batching import (
+    Lengths,
+    branch_lengths,
+    epoch_order,
+    global_batches,
+    packed_lengths,
+    split_batch,
+    tokens_held,
+)
 
-lengths = st.lists(st.integers(2, 300), min_size=1, max_size=70)
+triples = st.tuples(st.integers(1, 150), st.integers(1, 150), st.integers(1, 150))
+lengths = st.lists(triples, min_size=1, max_size=70).map(lambda rows: np.array(rows, dtype=np.int32))
+layouts = st.sampled_from(Layout)
+packed_layouts = st.sampled_from([Layout.SHARED, Layout.PACKED])
+budgets = st.integers(1, 4000)
+
+LENGTHS = np.array([[5, 2, 3], [1, 1, 9]], dtype=np.int32)
 
 
-@given(lengths=lengths, world_size=st.integers(1, 5), max_tokens=st.integers(1, 4000))
+def test_a_branch_is_the_prompt_and_the_longer_response() -> None:
+    assert branch_lengths(LENGTHS).tolist() == [8, 10]
+
+
+@pytest.mark.parametrize(
+    ("layout", "held"), [(Layout.SHARED, 10 + 11), (Layout.PACKED, 15 + 12), (Layout.PADDED, 4 * 10)]
+)
+def test_tokens_held_are_those_of_the_rows(layout: Layout, held: int) -> None:
+    assert tokens_held(LENGTHS, layout) == held
+
+
+@given(lengths=lengths, layout=layouts, world_size=st.integers(1, 5), max_tokens=budgets)
 def test_every_pair_is_in_exactly_one_micro_batch_of_weight_one(
-    lengths: list[int], world_size: int, max_tokens: int
+    lengths: Lengths, layout: Layout, world_size: int, max_tokens: int
 ) -> None:
-    ranks = split_batch(lengths, world_size=world_size, max_tokens=max_tokens)
+    ranks = split_batch(lengths, layout=layout, world_size=world_size, max_tokens=max_tokens)
     real = [i for rank in ranks for plan in rank if plan.weight == 1 for i in plan.indices]
     assert sorted(real) == list(range(len(lengths)))
 
 
-@given(lengths=lengths, world_size=st.integers(1, 5), max_tokens=st.integers(1, 4000))
+@given(lengths=lengths, layout=layouts, world_size=st.integers(1, 5), max_tokens=budgets)
 def test_every_rank_has_as_many_micro_batches_and_at_least_one(
-    lengths: list[int], world_size: int, max_tokens: int
+    lengths: Lengths, layout: Layout, world_size: int, max_tokens: int
 ) -> None:
-    ranks = split_batch(lengths, world_size=world_size, max_tokens=max_tokens)
+    ranks = split_batch(lengths, layout=layout, world_size=world_size, max_tokens=max_tokens)
     assert len(ranks) == world_size
     assert len({len(rank) for rank in ranks}) == 1
-    assert all(plan.indices for rank in ranks for plan in rank)
+    assert all(rank and plan.indices for rank in ranks for plan in rank)
 
 
-@given(lengths=lengths, world_size=st.integers(1, 5), max_tokens=st.integers(1, 4000))
+@given(lengths=lengths, layout=layouts, world_size=st.integers(1, 5), max_tokens=budgets)
 def test_a_micro_batch_is_within_the_budget_or_a_single_pair(
-    lengths: list[int], world_size: int, max_tokens: int
+    lengths: Lengths, layout: Layout, world_size: int, max_tokens: int
 ) -> None:
-    for rank in split_batch(lengths, world_size=world_size, max_tokens=max_tokens):
+    for rank in split_batch(lengths, layout=layout, world_size=world_size, max_tokens=max_tokens):
         for plan in rank:
-            tokens = padded_tokens([lengths[i] for i in plan.indices])
+            tokens = tokens_held(lengths[list(plan.indices)], layout)
             assert tokens <= max_tokens or len(plan.indices) == 1
 
 
-@given(lengths=lengths, max_tokens=st.integers(1, 4000))
-def test_one_rank_never_runs_a_stand_in(lengths: list[int], max_tokens: int) -> None:
-    (rank,) = split_batch(lengths, world_size=1, max_tokens=max_tokens)
+@given(lengths=lengths, layout=layouts, max_tokens=budgets)
+def test_one_rank_never_runs_a_stand_in(lengths: Lengths, layout: Layout, max_tokens: int) -> None:
+    (rank,) = split_batch(lengths, layout=layout, world_size=1, max_tokens=max_tokens)
     assert all(plan.weight == 1 for plan in rank)
 
 
-@given(lengths=lengths, world_size=st.integers(2, 5), max_tokens=st.integers(1, 4000))
+@given(lengths=lengths, layout=layouts, world_size=st.integers(2, 5), max_tokens=budgets)
 def test_stand_ins_appear_only_where_pairs_cannot_be_shared_out(
-    lengths: list[int], world_size: int, max_tokens: int
+    lengths: Lengths, layout: Layout, world_size: int, max_tokens: int
 ) -> None:
-    ranks = split_batch(lengths, world_size=world_size, max_tokens=max_tokens)
+    ranks = split_batch(lengths, layout=layout, world_size=world_size, max_tokens=max_tokens)
     plans = [plan for rank in ranks for plan in rank]
     if any(plan.weight == 0 for plan in plans):
         assert all(len(plan.indices) == 1 for plan in plans)
         assert sum(plan.weight == 0 for plan in plans) < world_size
 
 
-def test_pairs_of_similar_length_share_a_micro_batch() -> None:
-    (rank,) = split_batch([100, 10, 100, 10], world_size=1, max_tokens=400)
+@given(lengths=lengths, layout=packed_layouts, max_tokens=budgets)
+def test_packed_micro_batches_are_of_about_as_many_tokens_each(
+    lengths: Lengths, layout: Layout, max_tokens: int
+) -> None:
+    """Longest first into the least filled: no two differ by more than the longest pair."""
+    (rank,) = split_batch(lengths, layout=layout, world_size=1, max_tokens=max_tokens)
+    held = [tokens_held(lengths[list(plan.indices)], layout) for plan in rank]
+    assert max(held) - min(held) <= packed_lengths(lengths, layout).max()
+
+
+@given(lengths=lengths, layout=packed_layouts, world_size=st.integers(1, 5), max_tokens=budgets)
+def test_ranks_hold_about_as_many_tokens(
+    lengths: Lengths, layout: Layout, world_size: int, max_tokens: int
+) -> None:
+    ranks = split_batch(lengths, layout=layout, world_size=world_size, max_tokens=max_tokens)
+    plans = [[tokens_held(lengths[list(plan.indices)], layout) for plan in rank] for rank in ranks]
+    loads = [sum(held) for held in plans]
+    assert max(loads) - min(loads) <= max(max(held) for held in plans)
+
+
+def test_packed_pairs_fill_as_few_micro_batches_as_the_budget_allows() -> None:
+    lengths = np.array([[10, 5, 5]] * 10, dtype=np.int32)
+    (rank,) = split_batch(lengths, layout=Layout.SHARED, world_size=1, max_tokens=80)
+    assert [len(plan.indices) for plan in rank] == [4, 3, 3]
+
+
+def test_packed_pairs_take_another_micro_batch_where_no_fewer_are_within_the_budget() -> None:
+    lengths = np.array([[30, 10, 10]] * 3, dtype=np.int32)
+    (rank,) = split_batch(lengths, layout=Layout.SHARED, world_size=1, max_tokens=80)
+    assert [len(plan.indices) for plan in rank] == [1, 1, 1]
+
+
+def test_padded_pairs_of_similar_length_share_a_micro_batch() -> None:
+    lengths = np.array([[50, 50, 1], [5, 5, 1], [50, 50, 1], [5, 5, 1]], dtype=np.int32)
+    (rank,) = split_batch(lengths, layout=Layout.PADDED, world_size=1, max_tokens=400)
     assert sorted(sorted(plan.indices) for plan in rank) == [[0, 2], [1, 3]]
 
 
-def test_ranks_are_balanced() -> None:
-    lengths = [400, 300, 200, 100]
-    ranks = split_batch(lengths, world_size=2, max_tokens=1)
-    loads = [sum(lengths[i] for plan in rank for i in plan.indices) for rank in ranks]
-    assert loads == [500, 500]
+@pytest.mark.parametrize("layout", Layout)
+def test_ranks_are_balanced(layout: Layout) -> None:
+    sizes = [400, 300, 200, 100]
+    lengths = np.array([[size - 2, 1, 1] for size in sizes], dtype=np.int32)
+    ranks = split_batch(lengths, layout=layout, world_size=2, max_tokens=1)
+    assert [sum(sizes[i] for plan in rank for i in plan.indices) for rank in ranks] == [500, 500]
 
 
 def test_epoch_order_is_a_pure_function_of_seed_and_epoch() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from orpo.batch import Layout
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.evaluation.pairs import evaluate_pairs
@@ -14,6 +15,7 @@ from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
+from orpo.ops.memory import MicroBatchMemoryError
 from tests import oracles
 from tests.loops import ALONE, random_pairs
 from tests.tiny import tiny_llama
@@ -129,3 +131,17 @@ def test_a_loss_that_is_not_finite_is_an_error() -> None:
             world=ALONE,
             dtype=None,
         )
+
+
+def test_running_out_of_memory_names_the_micro_batch() -> None:
+    scorer = build_scorer(model(), layout=Layout.SHARED, max_length=128)
+    longest = int(PAIRS.lengths.sum(axis=1).max())
+
+    def limited(_module: object, args: tuple[Tensor, ...]) -> None:
+        if args[0].numel() >= longest:
+            torch.empty(2**50, dtype=torch.uint8)
+
+    scorer.model.get_input_embeddings().register_forward_pre_hook(limited)  # type: ignore[operator]
+    with pytest.raises(MicroBatchMemoryError) as caught:
+        evaluate_pairs(scorer, ORPO(), PAIRS, pad_id=0, max_tokens=1, world=ALONE, dtype=None)
+    assert (caught.value.pairs, caught.value.tokens) == (1, longest)

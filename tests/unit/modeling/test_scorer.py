@@ -1,16 +1,20 @@
-"""Scores equal the log-probabilities of each branch run on its own, without padding."""
+"""In every layout scores equal the sums of each branch run on its own, without padding."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 
-from orpo.data.collate import pad_batch
+from orpo.batch import Layout, MicroBatch, Scores
+from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
+from orpo.modeling.engine import build_scorer
+from orpo.modeling.lora import add_lora
 from orpo.modeling.scorer import PairScorer
 from tests.tiny import tiny_llama
 
@@ -18,6 +22,8 @@ PAIRS = [
     TokenizedPair((1, 5, 6), (7, 8, 9, 2), (10, 2), "a"),
     TokenizedPair((1,), (11, 2), (12, 13, 14, 15, 16, 2), "b"),
 ]
+
+every_layout = pytest.mark.parametrize("layout", Layout)
 
 
 def tiny_opt() -> OPTForCausalLM:
@@ -37,6 +43,15 @@ def tiny_opt() -> OPTForCausalLM:
     return OPTForCausalLM(config)
 
 
+def micro_batch(layout: Layout, *, pad_id: int = 0, score_prompt: bool = True) -> MicroBatch:
+    return collate(PAIRS, layout, pad_id=pad_id, score_prompt=score_prompt)
+
+
+def score(scorer: PairScorer, batch: MicroBatch) -> Scores:
+    with scorer.attention():
+        return scorer(batch)
+
+
 def alone(model: PreTrainedModel, before: tuple[int, ...], scored: tuple[int, ...]) -> Tensor:
     """Sum of log p of `scored` after `before`, by an unpadded forward of one row."""
     ids = torch.tensor([before + scored])
@@ -45,10 +60,16 @@ def alone(model: PreTrainedModel, before: tuple[int, ...], scored: tuple[int, ..
     return sum((log_probs[i, ids[0, i + 1]] for i in places), torch.zeros((), dtype=log_probs.dtype))
 
 
-@pytest.mark.parametrize("make", [lambda: tiny_llama(initializer_range=0.3), tiny_opt])
-def test_scores_equal_each_branch_run_alone(make: Callable[[], PreTrainedModel]) -> None:
+@every_layout
+@pytest.mark.parametrize("fused", [False, True], ids=["whole logits", "fused"])
+@pytest.mark.parametrize("make", [lambda: tiny_llama(initializer_range=0.3), tiny_opt], ids=["llama", "opt"])
+def test_scores_equal_each_branch_run_alone(
+    make: Callable[[], PreTrainedModel], fused: bool, layout: Layout
+) -> None:
     model = make().double().eval()
-    scores = PairScorer(model)(pad_batch(PAIRS, pad_id=0, score_prompt=True))
+    head = build_scorer(model, layout=layout, max_length=16).head if fused else None
+    assert (head is not None) == fused
+    scores = score(PairScorer(model, layout=layout, head=head), micro_batch(layout))
     for i, pair in enumerate(PAIRS):
         torch.testing.assert_close(scores.chosen[i], alone(model, pair.prompt, pair.chosen))
         torch.testing.assert_close(scores.rejected[i], alone(model, pair.prompt, pair.rejected))
@@ -59,12 +80,38 @@ def test_scores_equal_each_branch_run_alone(make: Callable[[], PreTrainedModel])
 
 
 def test_padding_ids_do_not_matter() -> None:
-    scorer = PairScorer(tiny_llama(initializer_range=0.3))
-    first, second = (scorer(pad_batch(PAIRS, pad_id=pad, score_prompt=True)) for pad in (0, 63))
+    scorer = PairScorer(tiny_llama(initializer_range=0.3), layout=Layout.PADDED, head=None)
+    first, second = (score(scorer, micro_batch(Layout.PADDED, pad_id=pad)) for pad in (0, 63))
     assert torch.equal(first.chosen, second.chosen)
     assert torch.equal(first.rejected, second.rejected)
 
 
-def test_scores_of_a_low_precision_model_are_float32() -> None:
-    scores = PairScorer(tiny_llama().bfloat16())(pad_batch(PAIRS, pad_id=0, score_prompt=False))
-    assert scores.chosen.dtype == torch.float32
+@every_layout
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_scores_are_float32_at_least(layout: Layout, dtype: torch.dtype) -> None:
+    model: Any = tiny_llama()
+    scorer = build_scorer(model.to(dtype), layout=layout, max_length=16)
+    scores = score(scorer, micro_batch(layout, score_prompt=False))
+    wide = torch.promote_types(dtype, torch.float32)
+    assert scores.chosen.dtype == scores.chosen_count.dtype == scores.weight.dtype == wide
+
+
+@every_layout
+def test_adapters_take_part(layout: Layout) -> None:
+    model = add_lora(
+        tiny_llama(initializer_range=0.3).double(), r=2, alpha=4, dropout=0.0, target="all-linear"
+    )
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    scores = score(build_scorer(model, layout=layout, max_length=16), micro_batch(layout))
+    merged: PreTrainedModel = model.merge_and_unload()  # type: ignore[assignment]
+    torch.testing.assert_close(scores.chosen[0], alone(merged, PAIRS[0].prompt, PAIRS[0].chosen))
+    torch.testing.assert_close(scores.rejected[1], alone(merged, PAIRS[1].prompt, PAIRS[1].rejected))
+
+
+@every_layout
+def test_the_weight_of_a_stand_in_reaches_the_scores(layout: Layout) -> None:
+    batch = collate(PAIRS, layout, pad_id=0, score_prompt=False, weight=0.0)
+    assert score(build_scorer(tiny_llama(), layout=layout, max_length=16), batch).weight.tolist() == [0, 0]

@@ -72,6 +72,50 @@ def test_out_of_memory_says_what_to_change(base: Path, monkeypatch: pytest.Monke
     assert "training.max_tokens" in str(caught.value.hint)
 
 
+class ExhaustedOnce(TrainerCallback):
+    """Lets memory run out in the second forward pass of the first evaluation."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        kwargs["model"].base_model.register_forward_pre_hook(self.run_out, with_kwargs=True)
+
+    def run_out(self, _module: object, _args: object, kwargs: dict[str, Any]) -> None:
+        self.held.append(kwargs["input_ids"].numel())
+        if len(self.held) == 2:
+            torch.empty(2**50, dtype=torch.uint8)
+
+
+def test_an_evaluation_that_runs_out_of_memory_halves_the_budget_for_the_rest_of_the_run(base: Path) -> None:
+    exhausted = ExhaustedOnce()
+    ran_out = run(base, "data.eval=0.5", "training.max_tokens=80", callbacks=[exhausted])
+    halved = run(base, "data.eval=0.5", "training.max_tokens=40", f"output={base.with_name('halved')}")
+    assert ran_out.summary["max_tokens"] == [
+        {"step": 0, "tokens": 80, "why": "given"},
+        {"step": 0, "tokens": 40, "why": "out of memory in evaluation"},
+    ]
+    assert max(exhausted.held[:2]) > 40 >= max(exhausted.held[2:]), "every pair has fewer than 40 tokens"
+    metrics = [(result.path / "metrics.jsonl").read_bytes() for result in (ran_out, halved)]
+    assert metrics[0] == metrics[1]
+
+
+def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
+    chosen = run(base).summary["max_tokens"]
+    assert chosen == [{"step": 0, "tokens": 4096, "why": "speed cap"}]
+    assert RunDirectory(base.with_name("run")).read_definition()["engine"] == {
+        "device": "cpu",
+        "processes": 1,
+        "precision": "float32",
+        "layout": "shared",
+        "head": "fused",
+        "compile": False,
+        "max_tokens": 4096,
+    }
+
+
 def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(base: Path) -> None:
     class NeedsTrainer(TrainerCallback):
         def __init__(self, trainer: object) -> None:
@@ -85,19 +129,22 @@ def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(b
 def test_low_precision_weights_are_trained_with_a_warning(
     base: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    result = run(base, "model.dtype=bfloat16")
+    with caplog.at_level(logging.INFO, logger="orpo"):
+        result = run(base, "model.dtype=bfloat16")
+    assert "bfloat16 products" in caplog.text
     assert "updates smaller than its resolution are lost" in caplog.text
     assert {parameter.dtype for parameter in result.model.parameters()} == {torch.bfloat16}
 
 
 def test_what_is_about_to_happen_is_announced(base: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="orpo"):
-        run(base, "training.max_tokens=36", "objective.lambda=0.25", "objective.definition=trl")
+        run(base, "training.max_tokens=20", "objective.lambda=0.25", "objective.definition=trl")
     assert "objective: orpo, definition trl, lambda 0.25" in caplog.text
-    assert "8 pairs per step, at most 36 tokens per forward pass" in caplog.text
+    assert "8 pairs per step, max_tokens 20, layout shared" in caplog.text
     assert "float32 products" in caplog.text
-    lengths = [len(row["prompt"] + row["rejected"]) + 1 for row in rows(16)]  # bytes, and the EOS
-    alone = sum(2 * length > 36 for length in lengths)
+    # A shared row holds the bytes of all three texts, and an EOS after each response.
+    held = [len(row["prompt"] + row["chosen"] + row["rejected"]) + 2 for row in rows(16)]
+    alone = sum(tokens > 20 for tokens in held)
     assert 0 < alone < 16
     assert f"{alone} pairs exceed training.max_tokens and run alone" in caplog.text
 

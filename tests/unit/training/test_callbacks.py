@@ -57,7 +57,7 @@ def test_every_event_of_training_fires_in_order_and_as_often_as_it_should() -> N
         return {"loss": 1.0, "rewards/accuracies": 0.5}
 
     loop = make_loop(
-        evaluate=evaluate, epochs=2, log_every=3, eval_every=3, max_tokens=300, callbacks=[recorder]
+        evaluate=evaluate, epochs=2, log_every=3, eval_every=3, max_tokens=100, callbacks=[recorder]
     )
     loop.run()
     counts = recorder.counts

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from orpo.batch import Scores, Totals
+from orpo.batch import Layout, Scores, Totals
 from orpo.errors import NumericsError
+from orpo.modeling import head
+from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.objectives import ObjectiveOutput
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
@@ -126,7 +131,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_logged(
         loss = scores.chosen.sum() * math.nan
         return ObjectiveOutput(loss, {"loss": loss.detach()})
 
-    object.__setattr__(loop._gradient_step, "objective", poisoned)
+    object.__setattr__(loop._gradient_step.loss, "objective", poisoned)
     with pytest.raises(NumericsError, match="not finite"):
         loop.run()
     assert not (tmp_path / "metrics.jsonl").exists()
@@ -182,14 +187,12 @@ def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
         loss = (scores.chosen * 0).sum() + torch.sqrt((scores.chosen * 0).abs()).sum()
         return ObjectiveOutput(loss, {"loss": loss.detach()})
 
-    object.__setattr__(loop._gradient_step, "objective", infinite_slope)
+    object.__setattr__(loop._gradient_step.loss, "objective", infinite_slope)
     with pytest.raises(NumericsError, match="grad_norm is not finite"):
         loop.run()
 
 
 def test_gradient_checkpointing_changes_nothing() -> None:
-    from orpo.modeling.load import checkpoint_activations
-
     plain, checkpointed = tiny_llama(initializer_range=0.2), tiny_llama(initializer_range=0.2)
     checkpoint_activations(checkpointed)
     for model in (plain, checkpointed):
@@ -218,3 +221,107 @@ def test_interruption_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingLoop, "_update", interrupt)
     with pytest.raises(KeyboardInterrupt):
         loop.run()
+
+
+# The device is not waited for
+
+
+aten = torch.ops.aten
+
+
+class DeviceReads(TorchDispatchMode):
+    """Counts operators whose result the host needs to go on, so that it waits for a GPU."""
+
+    WAITING = (
+        aten._local_scalar_dense,
+        aten._unique2,
+        aten.equal,
+        aten.is_nonzero,
+        aten.masked_select,
+        aten.nonzero,
+        aten.unique_dim,
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kind = func.overloadpacket
+        indices = args[1] if kind in (aten.index, aten.index_put, aten.index_put_) else ()
+        masks = any(index is not None and index.dtype == torch.bool for index in indices)
+        self.count += masks or kind in self.WAITING
+        return func(*args, **(kwargs or {}))
+
+
+class TensorsToHost(TorchFunctionMode):
+    """Counts the methods that copy a tensor to the host, which are no operators where it is there already."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += getattr(func, "__name__", "") in ("__array__", "cpu", "numpy", "tolist")
+        return func(*args, **(kwargs or {}))
+
+
+def host_syncs(loop: TrainingLoop) -> int:
+    """How often the host would wait for a GPU in a run."""
+    with DeviceReads() as reads, TensorsToHost() as copies:
+        loop.run()
+    return reads.count + copies.count
+
+
+@pytest.mark.parametrize("layout", [Layout.SHARED, Layout.PACKED])
+@pytest.mark.parametrize(
+    "settings", [{}, {"max_grad_norm": None}, {"precision": "bfloat16"}, {"schedule": "linear"}], ids=str
+)
+def test_the_host_waits_for_the_device_once_per_logging_step_and_else_never(
+    layout: Layout, settings: dict[str, Any]
+) -> None:
+    """Several micro-batches per step; the last step is always logged."""
+
+    def syncs(steps: int, log_every: int) -> int:
+        loop = make_loop(layout=layout, max_tokens=100, max_steps=steps, log_every=log_every, **settings)
+        return host_syncs(loop)
+
+    assert syncs(1, 100) == syncs(4, 100) == 1
+    assert syncs(4, 2) == 2
+
+
+def test_checkpointed_layers_do_not_wait_either() -> None:
+    model = tiny_llama(initializer_range=0.2)
+    checkpoint_activations(model)
+    assert host_syncs(make_loop(model=model, max_steps=3, log_every=100)) == 1
+
+
+def test_a_head_that_takes_its_pairs_in_parts_does_not_wait_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 20 * 4 * 64)
+    assert host_syncs(make_loop(max_steps=3, log_every=100)) == 1
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda weight: weight.sum().item(),
+        lambda weight: float(weight.detach()[0, 0]),
+        lambda weight: bool(weight.isnan().any()),
+        lambda weight: weight.nonzero(),
+        lambda weight: weight[weight > 0],
+        lambda weight: torch.equal(weight, weight),
+        lambda weight: weight.detach().cpu(),
+        lambda weight: weight[0].tolist(),
+        lambda weight: weight.detach().numpy(),
+        lambda weight: weight.unique(),
+        lambda weight: torch.nn.utils.clip_grad_norm_([weight], 1.0, error_if_nonfinite=True),
+    ],
+)
+def test_every_way_of_waiting_would_be_seen(read: Callable[[torch.Tensor], object]) -> None:
+    class Reads(TrainerCallback):
+        def on_pre_optimizer_step(
+            self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        ) -> None:
+            read(kwargs["model"].lm_head.weight)
+
+    assert host_syncs(make_loop(max_steps=2, log_every=100, callbacks=[Reads()])) == 3

@@ -1,0 +1,48 @@
+"""Activation memory against time: recompute activations in the backward pass instead of keeping them."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.attention.varlen
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
+from transformers import PreTrainedModel
+
+_aten = torch.ops.aten
+
+KEPT = {
+    _aten.mm.default,
+    _aten.addmm.default,
+    _aten.bmm.default,
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_flash_attention.default,
+    _aten._scaled_dot_product_efficient_attention.default,
+    _aten._scaled_dot_product_cudnn_attention.default,
+    torch.ops.torch_attn._varlen_attn.default,
+}
+"""Operators whose results selective checkpointing keeps: matrix products and attention, which cost most to
+compute again.  What lies between them (norms, positions, activations) is recomputed."""
+
+
+def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False) -> None:
+    """Recompute each layer's activations in the backward pass.
+
+    Args:
+        model: whose layers transformers knows how to checkpoint.
+        selective: keep the results of matrix products and attention, and recompute only the rest: most of
+            the memory of activations stays in use, for little time.
+    """
+    options: dict[str, Any] = {"use_reentrant": False}
+    if selective:
+        options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+    with warnings.catch_warnings():
+        # The method's newer name does not exist in every release of transformers that we support.
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing_enable", FutureWarning)
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+
+
+def _policy(_: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operator in KEPT else CheckpointPolicy.PREFER_RECOMPUTE

@@ -1,0 +1,119 @@
+"""Attention over a packed row on a CPU: torch's own kernel, block by block, with one copy of what it saves.
+
+`block_attention` computes the same through `scaled_dot_product_attention`, whose autograd keeps each block's
+output beside the row's, and the gathered keys and values of every block with a prefix.  Here the row's query,
+key, value and output are all that is kept, and keys are gathered again in the backward pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from orpo.batch import Block, PackedAttention
+from orpo.ops.attention.blocks import causal_or_mask
+
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def cpu_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: PackedAttention,
+    *,
+    scale: float,
+    window: int | None = None,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+) -> Tensor:
+    """Attention of a packed row; see `block_attention`.
+
+    Queries, keys and values have heads of one size; there is neither `softcap` nor `sinks`.
+    """
+    assert softcap is None, "left to block_attention"
+    assert sinks is None, "left to block_attention"
+    return _CpuAttention.apply(query, key, value, layout, scale, window)  # type: ignore[no-any-return]
+
+
+class _CpuAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        layout: PackedAttention,
+        scale: float,
+        window: int | None,
+    ) -> Tensor:
+        output = _row_like(query)
+        sums: list[Tensor] = []
+        for block in layout.blocks:
+            mask = causal_or_mask(layout, block, window, query)
+            output[:, :, _own(block)], lse = _forward(
+                query[:, :, _own(block)],
+                _gather(key, block),
+                _gather(value, block),
+                is_causal=mask is None,
+                attn_mask=mask,
+                scale=scale,
+            )
+            sums.append(lse)
+        ctx.save_for_backward(query, key, value, output, *sums)
+        ctx.options = layout, scale, window
+        return output
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        query, key, value, output, *sums = ctx.saved_tensors
+        layout, scale, window = ctx.options
+        grad_query, grad_key, grad_value = _row_like(query), _row_like(key), _row_like(value)
+        for block, lse in zip(layout.blocks, sums, strict=True):
+            mask = causal_or_mask(layout, block, window, query)
+            own = _own(block)
+            grad_query[:, :, own], *gathered = _backward(
+                grads[0][:, :, own],
+                query[:, :, own],
+                _gather(key, block),
+                _gather(value, block),
+                output[:, :, own],
+                lse,
+                0.0,
+                mask is None,
+                attn_mask=mask,
+                scale=scale,
+            )
+            for total, part in zip((grad_key, grad_value), gathered, strict=True):
+                total[:, :, own] = part[:, :, block.prefix_length :]
+                if block.prefix_length:
+                    # The block that owns the prefix comes earlier and has been written.
+                    total[:, :, _prefix(block)] += part[:, :, : block.prefix_length]
+        return grad_query, grad_key, grad_value, None, None, None
+
+
+def _own(block: Block) -> slice:
+    return slice(block.start, block.start + block.length)
+
+
+def _prefix(block: Block) -> slice:
+    return slice(block.prefix_start, block.prefix_start + block.prefix_length)
+
+
+def _gather(states: Tensor, block: Block) -> Tensor:
+    """Keys or values that a block sees."""
+    own = states[:, :, _own(block)]
+    return torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own
+
+
+def _row_like(states: Tensor) -> Tensor:
+    """Empty, of the shape (1, heads, T, size), with the tokens of a row adjacent in memory."""
+    batch, heads, length, size = states.shape
+    return states.new_empty(batch, length, heads, size).transpose(1, 2)

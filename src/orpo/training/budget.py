@@ -1,0 +1,283 @@
+"""The token budget: chosen from a measured step, and halved when memory runs out.
+
+A budget is a property of the hardware.  It decides how a global batch is split and so how sums are rounded,
+and nothing else; the one in force and every change are part of a run's record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from orpo.batch import Layout
+from orpo.data.batching import Indices, branch_lengths, packed_lengths
+from orpo.errors import ResourceError
+from orpo.ops.distributed import World
+from orpo.ops.memory import MicroBatchMemoryError, free_memory_bytes, memory_meter, release_memory
+from orpo.training.batches import Batches
+from orpo.training.optim import unallocated_bytes
+from orpo.training.step import GradientStep
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+During = Literal["training", "evaluation"]
+
+SPEED_CAP = {"cpu": 4096, "cuda": 65_536}
+"""Tokens beyond which a forward pass does not get faster per token: its matrix products keep every core busy
+and the time to read the weights and to launch kernels no longer counts.  Where memory allows more, as it does
+on most machines, the cap alone decides, so that a run does not depend on what else the machine is doing."""
+
+SPARE = {"cpu": 0.25, "cuda": 0.1}
+"""Share of the free memory that is not counted on.  On a GPU it is lost to fragmentation; on a CPU other
+programs want some, and so does the scratch memory of kernels, which no operator shows."""
+
+GRANULE = 512
+"""Chosen budgets are multiples of this, so that small differences in free memory give the same one."""
+
+
+@dataclass(frozen=True)
+class BudgetChange:
+    """From when on a budget is in force, and why."""
+
+    step: int
+    """The optimizer step that needed it, or the last one before the evaluation that did; 0 at the start."""
+
+    tokens: int
+    why: str
+    """`given`, `speed cap`, `memory`, `longest pair`, or `out of memory in` training or evaluation."""
+
+
+class TokenBudget:
+    """Tokens, padding included, that one forward pass may hold on one device.
+
+    Args:
+        tokens: at the start.
+        why: they are so many.
+        world: this process among its peers.
+    """
+
+    def __init__(self, tokens: int, why: str, world: World) -> None:
+        self.changes = [BudgetChange(0, tokens, why)]
+        self._world = world
+
+    @property
+    def tokens(self) -> int:
+        """The budget in force."""
+        return self.changes[-1].tokens
+
+    def fit(
+        self,
+        attempt: Callable[[int, Callable[[], None]], T],
+        tell: Callable[[], None],
+        *,
+        step: int,
+        during: During,
+    ) -> T:
+        """Run `attempt` within the budget; whenever memory does not suffice, again with half of it.
+
+        A try that fails leaves nothing behind: the next one starts from the same random numbers, and `tell`
+        hears of as many passes as the try that succeeds has.
+
+        Args:
+            attempt: takes the budget and what it calls between or after its passes; starts afresh each time.
+            tell: is called once per such pass.
+            step: for the record.
+            during: for the record.
+
+        Raises:
+            ResourceError: a single pair does not fit; or, with several processes, anything: they would have
+                to agree on the new budget in every step.
+        """
+        device = self._world.device
+        random = _random_state(device)
+        told = _Told(tell)
+        while True:
+            try:
+                return attempt(self.tokens, told)
+            except MicroBatchMemoryError as error:
+                message, pairs, tokens = error.message, error.pairs, error.tokens
+            # Only here, where the exception is gone, do its frames hold the failed try's tensors no more.
+            release_memory(device)
+            if pairs == 1:
+                raise _too_long(tokens, message, device)
+            self._halve(tokens, step, during)
+            _set_random_state(device, random)
+            told.again()
+
+    def _halve(self, held: int, step: int, during: During) -> None:
+        """Halve the budget until it is below the tokens held by the micro-batch that failed."""
+        tokens = self.tokens
+        while tokens >= held:
+            tokens //= 2
+        if self._world.size > 1:
+            raise ResourceError(
+                f"out of memory on {self._world.device}, in {during} at step {step}, with "
+                f"training.max_tokens={self.tokens}",
+                hint=f"Set training.max_tokens={tokens}. Several processes do not change it by themselves.",
+            )
+        self.changes.append(BudgetChange(step, tokens, f"out of memory in {during}"))
+        log.warning(
+            "step %d: out of memory in %s with a micro-batch of %d tokens; the batch is split again, and "
+            "max_tokens is %d from here on",
+            step,
+            during,
+            held,
+            tokens,
+        )
+
+
+class _Told:
+    """Passes calls on, except for those that repeat what an earlier try has told."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._calls = 0
+        self._told = 0
+
+    def __call__(self) -> None:
+        self._calls += 1
+        if self._calls > self._told:
+            self._told = self._calls
+            self._tell()
+
+    def again(self) -> None:
+        """A new try begins."""
+        self._calls = 0
+
+
+def _too_long(tokens: int, message: str, device: torch.device) -> ResourceError:
+    return ResourceError(
+        f"out of memory on {device} with a single pair of {tokens} tokens: {message}",
+        hint="Lower data.max_length, set training.gradient_checkpointing=true, or train adapters with "
+        "model.lora.",
+    )
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """The states of the generators that dropout draws from."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def _set_random_state(device: torch.device, states: Sequence[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states[1], device)
+
+
+# Choosing
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Bytes that a forward and backward pass takes: `fixed + per_token * tokens`."""
+
+    fixed: float
+    per_token: float
+
+    @classmethod
+    def through(cls, samples: Sequence[tuple[int, int]]) -> StepCost:
+        """The line through the last two of (tokens, bytes), or from the origin through the only one."""
+        tokens, held = samples[-1]
+        before, held_before = samples[-2] if len(samples) > 1 else (0, 0)
+        per_token = max((held - held_before) / (tokens - before), 1.0)
+        return cls(fixed=max(held - per_token * tokens, 0.0), per_token=per_token)
+
+    def tokens_within(self, room: float) -> int:
+        """Tokens of a pass that takes `room` bytes."""
+        return max(int((room - self.fixed) / self.per_token), 0)
+
+
+def choose_budget(step: GradientStep, batches: Batches, optimizer: Optimizer) -> TokenBudget:
+    """The budget that speed asks for, or as much of it as fits into memory: the same on every rank.
+
+    Gradients and optimizer state that do not exist yet are accounted for.  Model, gradients and random
+    numbers are left as they are.
+
+    Args:
+        step: of the loss itself, not DDP's wrapper of it.
+        batches: the training pairs.
+        optimizer: before its first step.
+
+    Raises:
+        ResourceError: the longest pair does not fit.
+    """
+    world, device = step.world, step.world.device
+    release_memory(device)
+    share = 1 - SPARE.get(device.type, SPARE["cpu"])
+    room = share * free_memory_bytes(device) / world.sharing_memory - unallocated_bytes(optimizer)
+    cap = SPEED_CAP.get(device.type, SPEED_CAP["cpu"])
+    costs = _tokens_of_each(batches)
+    longest_first = np.argsort(-costs, kind="stable")
+    cost = _measure(step, batches, optimizer, longest_first, costs[longest_first].cumsum(), cap)
+    fits = cost.tokens_within(room)
+
+    chosen = min(cap, fits) // GRANULE * GRANULE
+    tokens = world.smallest(max(chosen, int(costs.max())))
+    why = "longest pair" if tokens > chosen else "speed cap" if tokens == cap else "memory"
+    log.info(
+        "max_tokens: %s, by %s; measured %s bytes per token, so %s tokens fit into memory",
+        f"{tokens:,}",
+        why,
+        f"{cost.per_token:,.0f}",
+        f"{fits:,}",
+    )
+    return TokenBudget(tokens, why, world)
+
+
+def _tokens_of_each(batches: Batches) -> Indices:
+    """(N,) tokens of each pair in a micro-batch of its own."""
+    lengths, layout = batches.pairs.lengths, batches.layout
+    each = 2 * branch_lengths(lengths) if layout is Layout.PADDED else packed_lengths(lengths, layout)
+    return each.astype(np.int64)
+
+
+def _measure(
+    step: GradientStep, batches: Batches, optimizer: Optimizer, order: Indices, held: Indices, cap: int
+) -> StepCost:
+    """The cost of a pass over the longest pair, and over the longest ones that hold an eighth of the cap.
+
+    Args:
+        step: see `choose_budget`.
+        batches: see `choose_budget`.
+        optimizer: of the parameters that are trained.
+        order: (N,) the pairs, longest first.
+        held: (N,) tokens of the pairs up to each one of `order`.
+        cap: tokens that matter at most.
+    """
+    device = step.world.device
+    several = max(2, int(np.searchsorted(held, cap // 8, side="right")))
+    samples: list[tuple[int, int]] = []
+    modes = {module: module.training for module in step.loss.modules()}
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        step.loss.train()
+        try:
+            # Every micro-batch of a step but the first finds gradients that exist.
+            for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+                parameter.grad = torch.zeros_like(parameter)
+            meter = memory_meter(device)
+            for count in sorted({1, min(several, batches.size, len(order))}):
+                batch = batches.take(order[:count])
+                micro_batch = batches.micro_batch(batch.pairs)
+                run = partial(step, [micro_batch], batch.totals, lambda: None)
+                try:
+                    samples.append((micro_batch.input_ids.numel(), meter(run)))
+                except MicroBatchMemoryError as error:
+                    if count == 1:
+                        raise _too_long(error.tokens, error.message, device) from None
+        finally:
+            optimizer.zero_grad(set_to_none=True)
+            for module, mode in modes.items():
+                module.training = mode
+    release_memory(device)
+    return StepCost.through(samples)

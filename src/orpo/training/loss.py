@@ -1,0 +1,111 @@
+"""The root module of training: model, head, scores and objective in one forward pass.
+
+DDP and FSDP hook into one module's forward pass, so everything that reads parameters happens inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from orpo.batch import MicroBatch, Totals
+from orpo.modeling.head import FusedHead
+from orpo.modeling.scorer import PairScorer, collect
+from orpo.objectives import Objective, ObjectiveOutput
+from orpo.ops.means import add_shares
+
+
+class PairLoss(nn.Module):
+    """A micro-batch's share of the loss.
+
+    An objective's shares add up over pairs.  So where the head is trained, it goes through the pairs in parts
+    and each part's gradient is taken at once: the head's outputs are computed once and only a part of them
+    ever exists, whatever the size of the micro-batch.
+
+    Args:
+        scorer: scores of pairs.
+        objective: from scores to loss.
+    """
+
+    def __init__(self, scorer: PairScorer, objective: Objective) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.objective = objective
+
+    def forward(self, batch: MicroBatch, totals: Totals, factor: Tensor) -> ObjectiveOutput:
+        """The share of the loss, times `factor`, and of the metrics.
+
+        Args:
+            batch: B pairs.
+            totals: the global batch's counts.
+            factor: scalar; applied before any gradient is taken, so that a loss scale protects all of them.
+        """
+        states = self.scorer.states(batch)
+        head = self.scorer.head
+        if isinstance(head, FusedHead) and head.is_trained and torch.is_grad_enabled():
+            parts = list(parts_of(batch.offsets, head.keep_rows))
+            if len(parts) > 1:
+                return self._by_parts(states, head, batch, parts, totals, factor)
+        output = self.objective(self.scorer.scores(states, batch), totals)
+        return ObjectiveOutput(output.loss * factor, output.metrics)
+
+    def _by_parts(
+        self,
+        states: Tensor,
+        head: FusedHead,
+        batch: MicroBatch,
+        parts: list[tuple[int, int]],
+        totals: Totals,
+        factor: Tensor,
+    ) -> ObjectiveOutput:
+        parameters = [head.layer.weight, *([] if head.layer.bias is None else [head.layer.bias])]
+        leaves = [p.detach().requires_grad_(p.requires_grad) for p in parameters]
+        grad_states = torch.empty_like(states)
+        loss = factor.new_zeros(())
+        metrics: dict[str, Tensor] = {}
+        for first, last in parts:
+            tokens = slice(batch.offsets[first], batch.offsets[last])
+            part = batch.scoring(first, last)
+            rows = states[tokens].detach().requires_grad_()
+            log_probs = head.log_probs(rows, leaves[0], leaves[1] if leaves[1:] else None, part.targets)
+            output = self.objective(collect(log_probs, part), totals)
+            share = output.loss * factor
+            share.backward()
+            loss = loss + share.detach()
+            assert rows.grad is not None
+            grad_states[tokens] = rows.grad
+            add_shares(metrics, output.metrics)
+        trained = [(p, leaf.grad) for p, leaf in zip(parameters, leaves, strict=True) if p.requires_grad]
+        inputs = [states, *(p for p, _ in trained)]
+        gradients = [grad_states, *(gradient for _, gradient in trained)]
+        return ObjectiveOutput(_WithGradients.apply(loss, gradients, *inputs), metrics)
+
+
+class _WithGradients(torch.autograd.Function):
+    """A scalar whose gradients are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *inputs: Tensor) -> Tensor:
+        ctx.gradients = gradients
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None
+        return None, None, *(gradient.mul_(grads[0]) for gradient in gradients)
+
+
+def parts_of(offsets: tuple[int, ...], rows: int) -> Iterator[tuple[int, int]]:
+    """Ranges of pairs with at most `rows` scored tokens together; a pair with more is a range of its own."""
+    first = 0
+    for last in range(1, len(offsets)):
+        if last == len(offsets) - 1 or offsets[last + 1] - offsets[first] > rows:
+            yield first, last
+            first = last

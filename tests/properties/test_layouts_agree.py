@@ -1,0 +1,115 @@
+"""All layouts give the same scores and the same gradient, whatever the lengths of the pairs.
+
+In float64; what is left is the rounding of norms, which models compute in float32 themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+
+from orpo.batch import Layout
+from orpo.data.collate import batch_totals, collate
+from orpo.data.pairs import TokenizedPair
+from orpo.modeling.engine import build_scorer
+from orpo.modeling.head import FusedHead
+from orpo.modeling.scorer import PairScorer
+from orpo.objectives import ORPO
+from tests.tiny import tiny_llama
+
+Lengths = list[tuple[int, int, int]]
+"""Tokens of prompt, chosen and rejected response."""
+
+OBJECTIVE = ORPO(0.5, "trl")
+
+
+def llama() -> PreTrainedModel:
+    return tiny_llama(initializer_range=0.3, hidden=16)
+
+
+def gemma2() -> PreTrainedModel:
+    """Windows, caps of attention scores and of logits, and a tied head."""
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=64,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=4,
+        max_position_embeddings=128,
+        sliding_window=3,
+        query_pre_attn_scalar=4,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=3.0,
+        initializer_range=0.3,
+        pad_token_id=0,
+    )
+    return Gemma2ForCausalLM(config)
+
+
+@cache
+def scorers(name: str) -> list[PairScorer]:
+    """Of one float64 model: every layout with the fused head, and padded rows with whole logits."""
+    model: Any = {"llama": llama, "gemma2": gemma2}[name]().double().eval()
+    found = [build_scorer(model, layout=layout, max_length=64) for layout in Layout]
+    assert all(isinstance(scorer.head, FusedHead) for scorer in found)
+    return [PairScorer(model, layout=Layout.PADDED, head=None), *found]
+
+
+def run(scorer: PairScorer, pairs: list[TokenizedPair]) -> tuple[Tensor, dict[str, Tensor]]:
+    """(3, B) scores, and the gradient of the loss."""
+    scorer.zero_grad()
+    batch = collate(pairs, scorer.layout, pad_id=0, score_prompt=True)
+    with scorer.attention():
+        scores = scorer(batch)
+        OBJECTIVE(scores, batch_totals(pairs)).loss.backward()
+    gradients = {name: p.grad for name, p in scorer.named_parameters() if p.grad is not None}
+    return torch.stack((scores.chosen, scores.rejected, scores.prompt)).detach(), gradients
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+@settings(max_examples=12, deadline=None)
+@given(
+    lengths=st.lists(
+        st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(1, 9)), max_size=5, min_size=1
+    ),
+    seed=st.integers(0, 99),
+    same=st.booleans(),
+)
+@example(lengths=[(1, 1, 1)], seed=0, same=False).via("nothing but single tokens")
+@example(lengths=[(1, 7, 2), (1, 1, 9)], seed=1, same=False).via("prompts of one token")
+@example(lengths=[(8, 1, 1), (3, 1, 6)], seed=2, same=False).via("responses of one token")
+@example(lengths=[(5, 6, 6), (2, 3, 3)], seed=3, same=True).via("equal responses")
+@example(lengths=[(2, 1, 3), (30, 20, 31), (1, 2, 1)], seed=4, same=False).via("a huge pair among small")
+def test_scores_and_gradients_do_not_depend_on_the_layout(
+    name: str, lengths: Lengths, seed: int, same: bool
+) -> None:
+    rng = random.Random(seed)
+
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(rng.randrange(3, 64) for _ in range(count))
+
+    pairs: list[TokenizedPair] = []
+    for prompt, chosen, rejected in lengths:
+        response = ids(chosen)
+        pairs.append(TokenizedPair(ids(prompt), response, response if same else ids(rejected), "here"))
+
+    plain, *others = scorers(name)
+    scores, gradients = run(plain, pairs)
+    scale = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    for scorer in others:
+        found, found_gradients = run(scorer, pairs)
+        torch.testing.assert_close(found, scores, rtol=1e-7, atol=1e-9)
+        assert found_gradients.keys() == gradients.keys()
+        for parameter, gradient in gradients.items():
+            assert (found_gradients[parameter] - gradient).norm() <= 1e-6 * scale, parameter
