@@ -295,7 +295,10 @@ def _positions_depend_on_length(config: Any, max_length: int) -> str | None:
             or config.max_position_embeddings
         )
         if max_length > limit:
-            return f"its {kind} positions depend on the longest text of a batch above {limit} tokens"
+            return (
+                f"its {kind} positions depend on the longest text of a batch above {limit} tokens, so its "
+                "scores, and with them the update, depend on the split"
+            )
     return None
 
 

@@ -154,9 +154,9 @@ def _disable_dropout(model: nn.Module) -> list[str]:
         if isinstance(module, nn.Dropout) and module.p > 0:
             silenced.add(f"Dropout({module.p})")
             module.p = 0.0
-        # Attention and layer-drop probabilities are plain attributes, read in forward.
+        # Attention and layer-drop probabilities and a router's jitter are plain attributes, read in forward.
         for key, value in vars(module).items():
-            if "drop" in key and isinstance(value, float) and value > 0:
+            if ("drop" in key or "jitter" in key) and isinstance(value, float) and value > 0:
                 silenced.add(f"{key}={value}")
                 setattr(module, key, 0.0)
     return sorted(silenced)

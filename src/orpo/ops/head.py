@@ -93,7 +93,7 @@ class _TargetLogProbs(torch.autograd.Function):
         else:
             ctx.save_for_backward(hidden, weight, bias, targets, normalisers)
             ctx.kept = kept
-        ctx.options = transform, chunk_size, dtype
+        ctx.options, ctx.states_dtype = (transform, chunk_size, dtype), hidden.dtype
         return result
 
     @staticmethod
@@ -105,7 +105,7 @@ class _TargetLogProbs(torch.autograd.Function):
         transform, chunk_size, dtype = ctx.options
         if len(ctx.saved_tensors) == 1:
             (derivatives,) = ctx.saved_tensors
-            return (derivatives * -grad[:, None]).to(dtype), *[None] * 7
+            return (derivatives * -grad[:, None]).to(ctx.states_dtype), *[None] * 7
 
         hidden, weight, bias, targets, normalisers = ctx.saved_tensors
         kept, ctx.kept = ctx.kept, None
@@ -135,7 +135,7 @@ class _TargetLogProbs(torch.autograd.Function):
             whole = _product(kept.T, scaled_states[: len(kept)])
             grad_weight = whole if grad_weight is None else grad_weight.add_(whole)
         return (
-            grad_hidden.to(hidden.dtype),
+            grad_hidden.to(ctx.states_dtype),
             grad_weight.to(weight.dtype) if needs_weight and grad_weight is not None else None,
             grad_bias.to(bias.dtype) if grad_bias is not None else None,
             *[None] * 5,

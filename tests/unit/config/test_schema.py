@@ -49,6 +49,8 @@ SURFACE = {
     "training.max_grad_norm": 1.0,
     "training.precision": "auto",
     "training.gradient_checkpointing": False,
+    "training.compile": False,
+    "training.layout": "auto",
     "training.seed": 42,
     "training.shuffle": True,
     "training.log_every": 10,

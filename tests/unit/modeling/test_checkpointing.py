@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from orpo.batch import Layout
 from orpo.data.collate import batch_totals, collate
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
@@ -41,7 +42,7 @@ def gradient_and_calls(mode: bool | None) -> tuple[Tensor, Counter[str]]:
     model = tiny_llama(initializer_range=0.2)
     if mode is not None:
         checkpoint_activations(model, selective=mode)
-    scorer = build_scorer(model.train(), layout="shared", max_length=128)
+    scorer = build_scorer(model.train(), layout=Layout.SHARED, max_length=128)
     batch = collate(PAIRS, scorer.layout, pad_id=0, score_prompt=False)
     with scorer.attention(), Counted() as counted:
         PairLoss(scorer, ORPO())(batch, batch_totals(PAIRS), torch.ones(())).loss.backward()

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from orpo.errors import ConfigError, NetworkError
-from orpo.modeling.load import load_model, load_tokenizer
+from orpo.modeling.load import _disable_dropout, load_model, load_tokenizer
 from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
 
 
@@ -87,6 +87,13 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path: Path)
     tiny_llama(vocab_size=100).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="259 tokens, but the model embeds only 100"):
         load_model(str(tmp_path))
+
+
+def test_a_routers_jitter_is_set_to_zero_like_dropout() -> None:
+    layer = torch.nn.Module()
+    layer.router_jitter_noise = 0.01  # type: ignore[assignment]
+    assert _disable_dropout(torch.nn.Sequential(layer)) == ["router_jitter_noise=0.01"]
+    assert layer.router_jitter_noise == 0.0
 
 
 def test_all_dropout_is_set_to_zero_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

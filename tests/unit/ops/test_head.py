@@ -215,3 +215,21 @@ def test_gradients_summed_over_many_chunks_are_not_rounded_to_bfloat16(keep_rows
     for part in hidden.split(chunk):
         rounded = rounded + (slope.bfloat16()[:, None] * part.sum(0))
     assert relative(rounded, expected) > 5e-2, "rounded after each chunk, this sum does lose what it adds"
+
+
+def test_a_frozen_heads_gradient_has_the_type_of_the_states() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(4, 8, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        log_probs = target_log_probs(
+            hidden,
+            torch.randn(10, 8),
+            None,
+            torch.arange(4),
+            transform=LogitTransform(),
+            chunk_size=2,
+            keep_rows=0,
+        )
+    (gradient,) = torch.autograd.grad(log_probs.sum() / 3, hidden)
+    assert gradient.dtype == torch.float32
+    assert not torch.equal(gradient, gradient.bfloat16().float()), "the factor was not rounded"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from orpo.batch import Layout
 from orpo.data.collate import batch_totals, collate
 from orpo.modeling import head
 from orpo.modeling.engine import build_scorer
@@ -35,7 +36,7 @@ def build(*, tied: bool = False, bias: bool = False, lora: bool = False) -> Pair
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter)
-    return PairLoss(build_scorer(model, layout="shared", max_length=128), ORPO(0.5))
+    return PairLoss(build_scorer(model, layout=Layout.SHARED, max_length=128), ORPO(0.5))
 
 
 def run(loss: PairLoss, definition: Definition = "paper", factor: float = 3.0) -> ObjectiveOutput:

@@ -1,4 +1,4 @@
-"""Attention over a packed row, block by block: any device, any model, and the fast way on a CPU.
+"""Attention over a packed row, block by block: any device, any type, softcap and sinks.
 
 Each block is a dense causal attention of its own, so nothing is computed that a mask would throw away.
 """
