@@ -20,6 +20,8 @@ LABELS = {
     "ours": "shared, fused head (ours)",
     "ours, bf16": "ours in bf16",
     "ours, definition trl": "ours, `definition: trl`",
+    "ours, selective": "ours, selective checkpointing",
+    "ours, selective, definition trl": "ours, selective checkpointing, `definition: trl`",
     "ours, max_tokens auto": "ours, `max_tokens: auto`",
     "ours, one pair at a time": "ours, one pair at a time",
 }

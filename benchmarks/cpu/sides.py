@@ -19,6 +19,7 @@ from transformers import PrinterCallback, TrainerCallback
 from orpo.batch import Layout
 from orpo.config.schema import TrainingSection
 from orpo.data.pairs import TokenizedPair
+from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.load import padding_id
 from orpo.modeling.scorer import PairScorer
@@ -57,6 +58,9 @@ class Ours:
     max_tokens: int | Literal["auto"] = 10**9
     """Tokens of a micro-batch at most."""
 
+    selective: bool = False
+    """Selective activation checkpointing."""
+
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         TrainingLoop(
             scorer=self._scorer(workload),
@@ -85,6 +89,8 @@ class Ours:
 
     def _scorer(self, workload: Workload) -> PairScorer:
         model = workload.new_model()
+        if self.selective:
+            checkpoint_activations(model, selective=True)
         if self.whole_logits:
             return PairScorer(model, layout=Layout(self.layout), head=None)
         return build_scorer(model, layout=self.layout, max_length=workload.size.max_length)
@@ -155,6 +161,8 @@ def _trl_row(pair: TokenizedPair) -> dict[str, Any]:
 OURS: dict[str, Side] = {
     "ours": Ours(),
     "ours, definition trl": Ours(definition="trl"),
+    "ours, selective": Ours(selective=True),
+    "ours, selective, definition trl": Ours(selective=True, definition="trl"),
     "ours, bf16": Ours(precision="bfloat16"),
     "ours, max_tokens auto": Ours(max_tokens="auto"),
 }

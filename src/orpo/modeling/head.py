@@ -43,8 +43,15 @@ class FusedHead:
     def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
         return self.log_probs(hidden, self.layer.weight, self.layer.bias, targets)
 
-    def log_probs(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        """The same with other parameters in the place of the layer's."""
+    def log_probs(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        weight_gradient: Tensor | None = None,
+    ) -> Tensor:
+        """The same with other parameters in the place of the layer's; see `target_log_probs`."""
         return target_log_probs(
             hidden,
             weight,
@@ -53,6 +60,7 @@ class FusedHead:
             transform=self.transform,
             chunk_size=max(1, _rows(CHUNK_BYTES, hidden.device, len(weight))),
             keep_rows=self.keep_rows,
+            weight_gradient=weight_gradient,
         )
 
     @property

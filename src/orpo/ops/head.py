@@ -32,6 +32,7 @@ def target_log_probs(
     transform: LogitTransform,
     chunk_size: int,
     keep_rows: int,
+    weight_gradient: Tensor | None = None,
 ) -> Tensor:
     """log p(target | hidden state) of N tokens.
 
@@ -47,6 +48,8 @@ def target_log_probs(
         chunk_size: rows whose logits are computed at a time.
         keep_rows: rows whose logits are kept for the backward pass; those of the others are computed again.
             Without effect if the head needs no gradient.
+        weight_gradient: (V, D), float32 at least: the gradient of `weight` is added to it instead of being
+            handed to autograd, which spares the sum over calls a matrix as large as the head.
 
     Returns:
         (N,) log-probabilities, float32, or float64 for float64 states.
@@ -54,7 +57,7 @@ def target_log_probs(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     return _TargetLogProbs.apply(  # type: ignore[no-any-return]
-        hidden, weight, bias, targets, transform, chunk_size, keep_rows, dtype
+        hidden, weight, bias, targets, transform, chunk_size, keep_rows, dtype, weight_gradient
     )
 
 
@@ -70,6 +73,7 @@ class _TargetLogProbs(torch.autograd.Function):
         chunk_size: int,
         keep_rows: int,
         dtype: torch.dtype,
+        weight_gradient: Tensor | None,
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         needs_head = needs_weight or needs_bias
@@ -93,7 +97,7 @@ class _TargetLogProbs(torch.autograd.Function):
         else:
             ctx.save_for_backward(hidden, weight, bias, targets, normalisers)
             ctx.kept = kept
-        ctx.options, ctx.states_dtype = (transform, chunk_size, dtype), hidden.dtype
+        ctx.options, ctx.states_dtype = (transform, chunk_size, dtype, weight_gradient), hidden.dtype
         return result
 
     @staticmethod
@@ -102,10 +106,11 @@ class _TargetLogProbs(torch.autograd.Function):
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        transform, chunk_size, dtype = ctx.options
+        transform, chunk_size, dtype, grad_weight = ctx.options
+        is_handed_over = grad_weight is None
         if len(ctx.saved_tensors) == 1:
             (derivatives,) = ctx.saved_tensors
-            return (derivatives * -grad[:, None]).to(ctx.states_dtype), *[None] * 7
+            return (derivatives * -grad[:, None]).to(ctx.states_dtype), *[None] * 8
 
         hidden, weight, bias, targets, normalisers = ctx.saved_tensors
         kept, ctx.kept = ctx.kept, None
@@ -117,8 +122,8 @@ class _TargetLogProbs(torch.autograd.Function):
         scaled_states = (hidden * -grad[:, None]).to(dtype)
         grad_hidden = torch.empty_like(states)
         grad_bias = torch.zeros(len(weight), dtype=wide, device=weight.device) if needs_bias else None
-        recomputes = len(kept) < len(hidden)
-        grad_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if recomputes else None
+        if needs_weight and grad_weight is None and len(kept) < len(hidden):
+            grad_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device)
 
         for chunk in _chunks(len(hidden), chunk_size, len(kept)):
             is_kept = chunk.stop <= len(kept)
@@ -129,16 +134,18 @@ class _TargetLogProbs(torch.autograd.Function):
                 grad_bias.addmv_(slopes.to(wide).T, -grad[chunk])
             if needs_weight and not is_kept:
                 assert grad_weight is not None
-                grad_weight += _product(slopes.T, scaled_states[chunk])
+                _add_product_(grad_weight, slopes.T, scaled_states[chunk])
         if needs_weight and len(kept):
             # One product over all kept rows: no sum over chunks of a matrix as large as the head.
-            whole = _product(kept.T, scaled_states[: len(kept)])
-            grad_weight = whole if grad_weight is None else grad_weight.add_(whole)
+            if grad_weight is None:
+                grad_weight = _product(kept.T, scaled_states[: len(kept)])
+            else:
+                _add_product_(grad_weight, kept.T, scaled_states[: len(kept)])
         return (
             grad_hidden.to(ctx.states_dtype),
-            grad_weight.to(weight.dtype) if needs_weight and grad_weight is not None else None,
+            grad_weight.to(weight.dtype) if is_handed_over and grad_weight is not None else None,
             grad_bias.to(bias.dtype) if grad_bias is not None else None,
-            *[None] * 5,
+            *[None] * 6,
         )
 
 
@@ -171,3 +178,11 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     if left.is_cuda and left.dtype in (torch.float16, torch.bfloat16):
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).to(_wide(left.dtype))
+
+
+def _add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add a matrix product to `total`, without a copy of its size where the types allow it."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += _product(left, right)

@@ -62,8 +62,11 @@ class PairLoss(nn.Module):
         totals: Totals,
         factor: Tensor,
     ) -> ObjectiveOutput:
-        parameters = [head.layer.weight, *([] if head.layer.bias is None else [head.layer.bias])]
-        leaves = [p.detach().requires_grad_(p.requires_grad) for p in parameters]
+        # Leaves of their own, so that a part's backward pass ends here and not in the model's gradients.
+        weight, bias = (_leaf(parameter) for parameter in (head.layer.weight, head.layer.bias))
+        assert weight is not None
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=wide) if weight.requires_grad else None
         grad_states = torch.empty_like(states)
         loss = factor.new_zeros(())
         metrics: dict[str, Tensor] = {}
@@ -71,7 +74,7 @@ class PairLoss(nn.Module):
             tokens = slice(batch.offsets[first], batch.offsets[last])
             part = batch.scoring(first, last)
             rows = states[tokens].detach().requires_grad_()
-            log_probs = head.log_probs(rows, leaves[0], leaves[1] if leaves[1:] else None, part.targets)
+            log_probs = head.log_probs(rows, weight, bias, part.targets, grad_weight)
             output = self.objective(collect(log_probs, part), totals)
             share = output.loss * factor
             share.backward()
@@ -79,10 +82,18 @@ class PairLoss(nn.Module):
             assert rows.grad is not None
             grad_states[tokens] = rows.grad
             add_shares(metrics, output.metrics)
-        trained = [(p, leaf.grad) for p, leaf in zip(parameters, leaves, strict=True) if p.requires_grad]
-        inputs = [states, *(p for p, _ in trained)]
-        gradients = [grad_states, *(gradient for _, gradient in trained)]
+        inputs, gradients = [states], [grad_states]
+        if grad_weight is not None:
+            inputs.append(head.layer.weight)
+            gradients.append(grad_weight.to(weight.dtype))
+        if bias is not None and bias.grad is not None:
+            inputs.append(head.layer.bias)
+            gradients.append(bias.grad)
         return ObjectiveOutput(_WithGradients.apply(loss, gradients, *inputs), metrics)
+
+
+def _leaf(parameter: Tensor | None) -> Tensor | None:
+    return None if parameter is None else parameter.detach().requires_grad_(parameter.requires_grad)
 
 
 class _WithGradients(torch.autograd.Function):
