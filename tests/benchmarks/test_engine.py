@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from benchmarks.cpu.products import Recorder, Replay, time_products
-from benchmarks.cpu.turns import alternate
+from benchmarks.cpu.turns import SideFailedError, alternate
 from benchmarks.cpu.workload import SIZES, Workload, read_workload
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,21 +23,22 @@ from tests.paths import needs_shared
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@dataclass(frozen=True)
 class Scripted:
-    """A side that notes its steps, and may fail in one of them."""
+    """A side that notes its steps in a file, and may fail in one of them."""
 
-    def __init__(self, name: str, notes: list[str], fails_at: int | None = None) -> None:
-        self._name = name
-        self._notes = notes
-        self._fails_at = fails_at
+    name: str
+    notes: Path
+    fails_at: int | None = None
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         for step in range(steps):
             call: Any = callback
             call.on_step_begin()
-            if step == self._fails_at:
-                raise ValueError(f"{self._name} fails")
-            self._notes.append(f"{self._name}{step}")
+            if step == self.fails_at:
+                raise ValueError(f"{self.name} fails")
+            with self.notes.open("a", encoding="utf-8") as file:
+                file.write(f"{self.name}{step} ")
             call.on_step_end()
             call.on_log(logs={"loss": float(step)})
 
@@ -51,20 +53,19 @@ class TwoBatches(Workload):
         return 2
 
 
-def test_sides_take_their_steps_in_turn() -> None:
-    notes: list[str] = []
-    sides = {name: Scripted(name, notes) for name in "abc"}
-    measured = alternate(dict(sides), TwoBatches(), lambda _: None)
-    assert notes == ["a0", "b0", "c0", "a1", "b1", "c1"]
+def test_sides_take_their_steps_in_turn(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    measured = alternate({name: Scripted(name, notes) for name in "ab"}, TwoBatches(), lambda _: None)
+    assert notes.read_text().split() == ["a0", "b0", "a1", "b1"]
     assert all(len(m.seconds) == 2 and m.losses == [0.0, 1.0] for m in measured.values())
 
 
-def test_a_side_that_fails_ends_the_others() -> None:
-    notes: list[str] = []
+def test_a_side_that_fails_ends_the_others(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
     sides = {"a": Scripted("a", notes), "b": Scripted("b", notes, fails_at=0)}
-    with pytest.raises(ValueError, match="b fails"):
-        alternate(dict(sides), TwoBatches(), lambda _: None)
-    assert notes == ["a0"]
+    with pytest.raises(SideFailedError, match="b"):
+        alternate(sides, TwoBatches(), lambda _: None)
+    assert notes.read_text().split() == ["a0"]
 
 
 def test_products_of_both_passes_are_recorded_and_can_be_run_again() -> None:

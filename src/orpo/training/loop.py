@@ -22,7 +22,7 @@ from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.ops.means import WeightedMeans
-from orpo.ops.memory import peak_memory_bytes
+from orpo.ops.memory import keep_freed_memory, peak_memory_bytes
 from orpo.ops.precision import autocast_dtype
 from orpo.rundir import RunDirectory
 from orpo.training.batches import Batches, GlobalBatch
@@ -152,6 +152,8 @@ class TrainingLoop:
             NumericsError: a logged loss or gradient norm is not finite.
             ResourceError: a single pair does not fit into memory; see `TokenBudget.fit`.
         """
+        if self._world.device.type == "cpu":
+            keep_freed_memory()
         callbacks = self._callbacks
         callbacks.fire("on_train_begin")
         self._evaluate()

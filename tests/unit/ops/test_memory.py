@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -213,3 +216,23 @@ def test_nothing_of_the_failed_passes_outlives_the_error() -> None:
     except MicroBatchMemoryError:
         assert alive[0]() is not None
     assert alive[0]() is None
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
+@pytest.mark.parametrize("keeps", [True, False])
+def test_kept_memory_is_not_asked_for_again(keeps: bool) -> None:
+    program = f"""
+import resource, torch
+from orpo.ops.memory import keep_freed_memory
+if {keeps}:
+    keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    pages = 2**26 // resource.getpagesize()
+    assert int(output) < 0.01 * pages if keeps else int(output) > 0.5 * pages
