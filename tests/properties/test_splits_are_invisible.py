@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -28,13 +29,15 @@ from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
 from tests.tiny import tiny_llama
 
+Budget = int | Literal["auto"]
+
 STEPS = 5
 BATCH = 13
 """Odd, so that two ranks with one pair per micro-batch cannot share it out: one runs a stand-in."""
 
 
 def train_changes(
-    max_tokens: int,
+    max_tokens: Budget,
     definition: Definition,
     order: Callable[[int], list[int]] | None = None,
     memory: Callable[[int], int] | None = None,
@@ -126,7 +129,9 @@ def test_any_order_within_the_batch_gives_the_same_update(
     assert_same(shuffled, expected)
 
 
-def run_processes(count: int, definition: str, budgets: Sequence[int], out: Path) -> list[dict[str, Tensor]]:
+def run_processes(
+    count: int, definition: str, budgets: Sequence[Budget], out: Path
+) -> list[dict[str, Tensor]]:
     """The same training in `count` gloo processes, once per budget; every rank must end up alike."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -171,12 +176,15 @@ def test_two_processes_give_the_same_update_as_one(
         for rank in split_batch(np.full((BATCH, 3), 9), layout=Layout.SHARED, world_size=2, max_tokens=1)
         for plan in rank
     )
-    for found in run_processes(2, definition, [1, 300, 10**6], tmp_path):
+    for found in run_processes(2, definition, [1, 300, 10**6, "auto"], tmp_path):
         assert_same(found, expected)
 
 
 if __name__ == "__main__":
     which, directory, *budgets = sys.argv[1:]
-    for budget in budgets:
-        changes = train_changes(int(budget), which)  # type: ignore[arg-type]
-        save_file(changes, Path(directory) / f"{budget}-{os.environ['RANK']}.safetensors")
+    # The processes meet once: at a second meeting one could find the other still leaving the first.
+    with join_world():
+        for budget in budgets:
+            tokens: Budget = "auto" if budget == "auto" else int(budget)
+            changes = train_changes(tokens, which)  # type: ignore[arg-type]
+            save_file(changes, Path(directory) / f"{budget}-{os.environ['RANK']}.safetensors")

@@ -6,7 +6,6 @@ otherwise it has one and no process group.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,8 +93,5 @@ def join_world() -> Iterator[World]:
     try:
         yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
     finally:
-        # A DDP wrapper in a reference cycle would keep the group beyond its end, and join gloo's threads later,
-        # wherever the collector happens to run, with a lock held that they may be waiting for.
-        gc.collect()
         if owns_group:
             dist.destroy_process_group()
