@@ -107,6 +107,8 @@ def _alternatives(annotation: Any, constraints: Iterable[Any] = ()) -> Iterator[
         yield "a list of these"
     elif origin in (list, tuple):
         yield f"a list of {describe(arguments[0])}"
+    elif origin is dict:
+        yield "a mapping"
     elif issubclass(annotation, Section):
         if annotation.shorthand is not None:
             yield f"text (its `{annotation.shorthand}`)"

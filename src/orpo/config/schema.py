@@ -40,6 +40,20 @@ def _fraction_or_count(value: float) -> float:
     return value
 
 
+def _verdicts(values: dict[str, object]) -> dict[str, object]:
+    if not all(value == "tie" or (type(value) is int and value in (0, 1)) for value in values.values()):
+        raise ValueError("expected 0, 1 or tie for each label")
+    return values
+
+
+def _conditions(where: dict[str, object]) -> dict[str, object]:
+    for column, value in where.items():
+        for one in cast("list[object]", value if isinstance(value, list) else [value]):
+            if not isinstance(one, str | int | float):
+                raise ValueError(f"expected a value, a list of values or a comparison for {column}")
+    return where
+
+
 PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -86,6 +100,50 @@ class ModelSection(Section):
     """LoRA adapters; absent means full fine-tuning."""
 
 
+class ColumnsSection(Section):
+    """Which columns hold what: `prompt` or `messages`, and `chosen` and `rejected`, or `responses`,
+    `preferred` and `values`, or `candidates`, `text` and `score` or `rank`."""
+
+    prompt: str | None = None
+    """Column of the prompt. Text with `chosen` and `rejected` of text is continued by them; any other prompt
+    is a chat's, as with `messages`."""
+
+    messages: str | None = None
+    """Column of a list of messages, or of the text of the user's turn."""
+
+    system: str | None = None
+    """Column of the system turn's text."""
+
+    chosen: str | None = None
+    """Column of the better response: text, or messages of which it is the last."""
+
+    rejected: str | None = None
+    """Column of the worse response."""
+
+    responses: list[str] | None = None
+    """Columns of two responses of which `preferred` says which one is better."""
+
+    preferred: str | list[str] | None = None
+    """Column of the label; or a list of columns, of votes of which more than half must agree. A column may
+    hold a list of votes too."""
+
+    values: Annotated[dict[str, object], AfterValidator(_verdicts)] | None = None
+    """What labels mean: `0` the first of `responses`, `1` the second, or `tie`; for example `{"A": 0, "B": 1,
+    "C": tie}`."""
+
+    candidates: str | None = None
+    """Column of a list of objects, each a response with its score."""
+
+    text: str | None = None
+    """Key of the response in `candidates`."""
+
+    score: str | None = None
+    """Key of its score, higher is better."""
+
+    rank: str | None = None
+    """Key of its rank, lower is better."""
+
+
 class SourceSection(Section):
     """Where rows come from. A plain string means `path`."""
 
@@ -104,6 +162,23 @@ class SourceSection(Section):
 
     revision: str | None = None
     """Hub revision: branch, tag or commit."""
+
+    columns: ColumnsSection | None = None
+    """Which columns hold what. Absent: as the columns' names tell; what was detected is printed."""
+
+    criterion: str | None = None
+    """Which judgement to learn from, for data sets with several: `better` or `safer` for PKU-SafeRLHF, a
+    rating such as `helpfulness` for HelpSteer2."""
+
+    policy: Literal["best-vs-worst", "best-vs-random", "all-above-margin"] | None = None
+    """Which pairs several scored responses to a prompt make. Absent: `best-vs-worst`."""
+
+    min_margin: NonNegativeFloat = 0.0
+    """Drop pairs whose scores, ranks or graded labels differ by less. Ties are always dropped."""
+
+    where: Annotated[dict[str, object], AfterValidator(_conditions)] | None = None
+    """Keep only rows that meet these conditions: by column, a value, a list of values of which any will do,
+    or a comparison such as `">= 2"` or `"!= tie"`."""
 
 
 Sources = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
@@ -87,7 +88,7 @@ def _opened(
         split=split,
         splits=splits,
         fingerprint=f"sha256:{digest.hexdigest()}",
-        spec=SourceSpec(spec.path, split=split),
+        spec=replace(spec, split=split),
     )
 
 

@@ -1,145 +1,157 @@
-"""A program for rows whose columns are not understood: it writes them as pairs, as far as names tell how.
+"""A `columns` map for rows whose columns are not understood, as far as their names tell how to read them.
 
-What they do not tell is `FILL_IN`, an undefined name, so that the program cannot run before it is filled in.
+What they do not tell is `FILL_IN`, which names no column, so that the map is refused before it is filled in.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from orpo.data.columns import column_names, label_of
 from orpo.data.rows import Row
-from orpo.data.spec import SourceSpec
+from orpo.data.spec import Role, SourceSpec
 
-_PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "history")
+_PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "history", "conversation")
 _CHOSEN_NAMES = ("chosen", "preferred", "accepted", "better", "positive")
 _REJECTED_NAMES = ("rejected", "dispreferred", "worse", "negative")
 _LABEL_NAMES = ("preference", "label", "labels", "winner", "better_response_id", "overall_preference")
-_FIRST_CANDIDATE = re.compile(
+_TEXT_NAMES = ("text", "response", "answer", "output", "completion", "content")
+_SCORE_NAMES = ("score", "overall_score", "rating", "reward")
+_RANK_NAMES = ("rank", "ranking")
+_FIRST_RESPONSE = re.compile(
     r"(output|response|answer|completion|text|human_ref)[_ ]?(?P<suffix>[01aA])", re.IGNORECASE
 )
 _SECOND = {"0": "1", "1": "2", "a": "b", "A": "B"}
+_MOST_LABELS = 8
+"""Labels that are worth listing one by one."""
 
-_INDENT = " " * 4
+_FILL_IN = "FILL_IN"
+_PLAIN_YAML = re.compile(r"(\./|/)?[A-Za-z_][\w./-]*( [\w./-]+)*", re.ASCII)
+_YAML_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+
+_NAMES_FIT = (
+    "The names fit, the values do not: make them text or lists of {role, content} messages. "
+    "Text that is no transcript needs a `prompt` column."
+)
 
 
-def mapping_hint(rows: Sequence[Row], spec: SourceSpec | None) -> str:
+def mapping_hint(rows: Sequence[Row], spec: SourceSpec | None, role: Role = "train") -> str:
     """What to do about columns that are no pairs.
 
     Args:
         rows: the first rows of the source.
-        spec: the source; None for rows in memory, which the program calls `rows`.
+        spec: the source; None for rows in memory.
+        role: what the rows are for.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row.values))
-    pair = _from_sharegpt(rows, columns) or _from_candidates(rows, columns)
-    if pair is None and {"chosen", "rejected"} <= set(columns):
-        return (
-            "The names fit, the values do not: make them one of these shapes. "
-            "Strings that are no transcripts need a `prompt` column."
-        )
+    there = column_names(rows)
+    if {"chosen", "rejected"} <= set(there):
+        return _NAMES_FIT
+    source = spec or SourceSpec("rows.jsonl")
+    named = ((key, getattr(source, key)) for key in ("path", "config", "split", "revision"))
+    place = "in the config" if spec is not None else "in the config, once they are in a file"
     return "\n".join(
         [
-            "Write the rows in one of these shapes, and use that file; for example:",
+            f"Say which columns hold what, {place}; for example:",
             "",
-            "import json",
-            *([] if spec is None else ["from orpo.data import SourceSpec, open_source"]),
-            "def answer(text):",
-            '    return [{"role": "assistant", "content": text}]',
-            'with open("pairs.jsonl", "w", encoding="utf-8") as out:',
-            *(_INDENT + line for line in _loop(spec)),
-            *(2 * _INDENT + line for line in pair or _from_renaming(columns)),
-            2 * _INDENT + 'out.write(json.dumps(pair) + "\\n")',
+            "data:",
+            f"  {role}:",
+            *(f"    {key}: {_yaml(value)}" for key, value in named if value is not None),
+            "    columns:",
+            *(f"      {line}" for line in _map(rows, there)),
+            "",
+            "Rows that no such map fits have to be rewritten; `orpo.data.open_source` reads them one by one.",
         ]
     )
 
 
-def _loop(spec: SourceSpec | None) -> list[str]:
-    if spec is None:
-        return ["for row in rows:"]
-    keywords = ("config", "split", "revision")
-    given = [f"{key}={_quoted(value)}" for key in keywords if (value := getattr(spec, key)) is not None]
-    source = ", ".join([_quoted(spec.path), *given])
-    return [f"for row in open_source(SourceSpec({source})).rows:", _INDENT + "row = row.values"]
+def _map(rows: Sequence[Row], there: Sequence[str]) -> Iterator[str]:
+    yield f"messages: {_column(_PROMPT_NAMES, there)}  # or `prompt`, for text that the responses continue"
+    responses = _responses(there)
+    candidates = _candidates(rows, there)
+    if responses is not None:
+        yield from _comparison(rows, there, responses)
+    elif candidates is not None:
+        yield from _ranking(*candidates)
+    else:
+        yield f"chosen: {_column(_CHOSEN_NAMES, there)}"
+        yield f"rejected: {_column(_REJECTED_NAMES, there)}"
 
 
-def _from_sharegpt(rows: Sequence[Row], columns: list[str]) -> list[str] | None:
-    """Lines for `conversations` of {from, value}, with one such object as each response."""
-    chosen = rows[0].values.get("chosen")
-    if "conversations" not in columns or not isinstance(chosen, Mapping) or "value" not in chosen:
-        return None
-    return [
-        'roles = {"human": "user", "gpt": "assistant"}',
-        "prompt = [",
-        '    {"role": roles.get(turn["from"], turn["from"]), "content": turn["value"]}',
-        '    for turn in row["conversations"]',
-        "]",
-        *_pair("prompt", 'row["chosen"]["value"]', 'row["rejected"]["value"]'),
-    ]
+def _comparison(rows: Sequence[Row], there: Sequence[str], responses: tuple[str, str]) -> Iterator[str]:
+    """Two columns such as `output_1` and `output_2`, and what the labels mean."""
+    first, second = responses
+    label = _first_of(_LABEL_NAMES, there)
+    yield f"responses: [{_yaml(first)}, {_yaml(second)}]"
+    yield f"preferred: {_FILL_IN if label is None else _yaml(label)}"
+    yield f"values:  # 0 where {_yaml(first)} is better, 1 where {_yaml(second)} is, or tie"
+    for value, meaning in _meanings(rows, label, responses):
+        yield f"  {value}: {meaning}"
 
 
-def _from_candidates(rows: Sequence[Row], columns: list[str]) -> list[str] | None:
-    """Lines for two columns such as `output_1` and `output_2`, whose better one another column tells."""
-    candidates = _candidates(columns)
-    if candidates is None:
-        return None
-    first, second = map(_quoted, candidates)
-    return [
-        *_preference(rows, columns, candidates),
-        f"better, worse = ({first}, {second}) if first_is_better else ({second}, {first})",
-        *_pair(f"row[{_column(_PROMPT_NAMES, columns)}]", "row[better]", "row[worse]"),
-    ]
+def _meanings(
+    rows: Sequence[Row], label: str | None, responses: tuple[str, str]
+) -> Iterable[tuple[str, int | str]]:
+    """The labels that are there; those that end a column's name are taken to mean it."""
+    values = (row.values.get(label or "") for row in rows)
+    found = {_spelt(value) for value in values if label_of(value) is not None}
+    named = {json.dumps(name[-1]): position for position, name in enumerate(responses)}
+    if not found or len(found) > _MOST_LABELS:
+        return [(_FILL_IN, 0), (_FILL_IN + "_2", 1)]
+    return [(value, named[value] if found <= named.keys() else _FILL_IN) for value in sorted(found)]
 
 
-def _from_renaming(columns: list[str]) -> list[str]:
-    names = (_PROMPT_NAMES, _CHOSEN_NAMES, _REJECTED_NAMES)
-    return _pair(*(f"row[{_column(known, columns)}]" for known in names))
+def _spelt(value: Any) -> str:
+    return json.dumps(str(value).lower() if isinstance(value, bool) else str(value)[:40])
 
 
-def _pair(prompt: str, chosen: str, rejected: str) -> list[str]:
-    return [f'pair = {{"prompt": {prompt}, "chosen": answer({chosen}), "rejected": answer({rejected})}}']
+def _ranking(column: str, keys: Sequence[str]) -> Iterator[str]:
+    """A column with a list of objects, and the keys in them."""
+    yield f"candidates: {_yaml(column)}"
+    yield f"text: {_column(_TEXT_NAMES, keys)}"
+    rank = _first_of(_RANK_NAMES, keys)
+    if rank is not None:
+        yield f"rank: {_yaml(rank)}"
+    else:
+        yield f"score: {_column(_SCORE_NAMES, keys)}"
 
 
-def _preference(rows: Sequence[Row], columns: list[str], candidates: tuple[str, str]) -> list[str]:
-    """Lines that set `first_is_better`; labels that lie between the candidates' numbers are understood."""
-    label = _first_of(_LABEL_NAMES, columns)
-    low, high = (name[-1] for name in candidates)
-    labels = [row.values.get(label) for row in rows] if label else []
-    if not label or not low.isdigit() or not all(_within(value, int(low), int(high)) for value in labels):
-        return [
-            f"first_is_better = row[{_column(_LABEL_NAMES, columns)}] == FILL_IN"
-            f"  # the value that prefers {candidates[0]}; leave out ties"
-        ]
-    middle = (int(low) + int(high)) / 2
-    return [
-        f"if row[{_quoted(label)}] == {middle}:",
-        "    continue  # a tie",
-        f"first_is_better = row[{_quoted(label)}] < {middle}"
-        f"  # check: {low} prefers {candidates[0]}, {high} prefers {candidates[1]}",
-    ]
-
-
-def _candidates(columns: list[str]) -> tuple[str, str] | None:
-    for name in columns:
-        match = _FIRST_CANDIDATE.fullmatch(name)
-        if match and (second := name[:-1] + _SECOND[match["suffix"]]) in columns:
+def _responses(there: Sequence[str]) -> tuple[str, str] | None:
+    for name in there:
+        match = _FIRST_RESPONSE.fullmatch(name)
+        if match and (second := name[:-1] + _SECOND[match["suffix"]]) in there:
             return name, second
     return None
 
 
-def _within(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+def _candidates(rows: Sequence[Row], there: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The first column with a list of objects that have a text and a score by their names."""
+    for column in there:
+        for row in rows:
+            keys = _object_keys(row.values.get(column))
+            if _first_of(_TEXT_NAMES, keys) and _first_of((*_SCORE_NAMES, *_RANK_NAMES), keys):
+                return column, keys
+    return None
 
 
-def _first_of(names: Sequence[str], columns: list[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
+def _object_keys(value: Any) -> list[str]:
+    if isinstance(value, list | tuple) and value and isinstance(value[0], Mapping):
+        return [str(key) for key in value[0]]
+    return []
 
 
-def _column(names: Sequence[str], columns: list[str]) -> str:
-    name = _first_of(names, columns)
-    return "FILL_IN" if name is None else _quoted(name)
+def _first_of(names: Sequence[str], there: Sequence[str]) -> str | None:
+    return next((name for name in names if name in there), None)
 
 
-def _quoted(text: str) -> str:
-    """A Python literal of the text."""
-    return f'"{text}"' if text.isprintable() and not {'"', "\\"} & set(text) else repr(text)
+def _column(names: Sequence[str], there: Sequence[str]) -> str:
+    name = _first_of(names, there)
+    return _FILL_IN if name is None else _yaml(name)
+
+
+def _yaml(text: str) -> str:
+    """A YAML scalar that is this text."""
+    is_plain = _PLAIN_YAML.fullmatch(text) and text.lower() not in _YAML_WORDS
+    return text if is_plain else json.dumps(text)

@@ -7,17 +7,19 @@ from itertools import chain, islice
 
 import pyarrow as pa
 
-from orpo.data.columns import column_types
-from orpo.data.pairs import Pair, RowCounts, UnusableRowError
+from orpo.data.columns import column_names
+from orpo.data.conditions import Condition, parse_conditions
+from orpo.data.pairs import RowCounts
 from orpo.data.rows import Row
-from orpo.data.shapes import Shape, Transcripts, detect_shape, read_pair
+from orpo.data.schemas import Settings, choose_layout, choose_schema
+from orpo.data.shapes import Transcripts
 from orpo.data.sources import Source, open_source
-from orpo.data.spec import Role
+from orpo.data.spec import Role, SourceSpec
 from orpo.data.table import PairTable, SourceReport, fingerprint_pairs, to_arrow
 from orpo.errors import ConfigError, DataError
 
 _HEAD = 100
-"""Rows that the shape is told from."""
+"""Rows that the schema is told from."""
 
 
 def read_pairs(sources: Sequence[Source], *, role: Role, transcripts: Transcripts = "messages") -> PairTable:
@@ -29,8 +31,9 @@ def read_pairs(sources: Sequence[Source], *, role: Role, transcripts: Transcript
         transcripts: what transcripts become.
 
     Raises:
-        DataError: a source cannot be read, has no known shape, or not one usable row.
-        ConfigError: no sources; one that does not exist, or that has no such split or configuration.
+        DataError: a source cannot be read, has no known schema, needs a criterion, or has not one usable row.
+        ConfigError: no sources; one that does not exist, that has no such split or configuration, or whose
+            options do not fit its rows.
         NetworkError: a Hub dataset cannot be had.
     """
     if not sources:
@@ -44,40 +47,46 @@ def _read_source(source: Source, role: Role, transcripts: Transcripts) -> tuple[
     head = list(islice(opened.rows, _HEAD))
     if not head:
         raise DataError(f"{opened.name}: there are no rows")
-    shape = detect_shape(head, opened.name, opened.spec)
+    spec = opened.spec or SourceSpec(opened.name)
+    conditions = parse_conditions(spec.where, head, opened.name)
+    schema = choose_schema(head, opened.name, opened.spec, role)
+    layout = choose_layout(schema, opened.name, spec, role)
+    settings = Settings(transcripts, spec.policy or "best-vs-worst", spec.min_margin)
+    detected = schema.title if spec.criterion is None else f"{schema.title}, {spec.criterion}"
     counts = RowCounts()
-    arrow = to_arrow(_usable(chain(head, opened.rows), shape, transcripts, counts))
+    rows = _wanted(chain(head, opened.rows), conditions, counts)
+    arrow = to_arrow(layout.pairs(rows, settings, counts))
     pairs = PairTable(arrow, ())
     if not len(pairs):
-        raise DataError(_none_left(opened.name, shape, counts))
+        raise DataError(_none_left(opened.name, detected, counts))
+    used = {*layout.columns, *(condition.column for condition in conditions)}
     return arrow, SourceReport(
         name=opened.name,
         split=opened.split,
         splits=opened.splits,
-        shape=shape,
-        unused_columns=tuple(name for name in column_types(head) if name not in shape.columns),
+        schema=schema.name,
+        detected=detected,
+        unused_columns=tuple(name for name in column_names(head) if name not in used),
         counts=counts,
         fingerprint=opened.fingerprint or fingerprint_pairs(pairs),
         example=pairs[0],
     )
 
 
-def _usable(rows: Iterator[Row], shape: Shape, transcripts: Transcripts, counts: RowCounts) -> Iterator[Pair]:
-    """The rows that make pairs; what becomes of each is counted."""
+def _wanted(rows: Iterator[Row], conditions: Sequence[Condition], counts: RowCounts) -> Iterator[Row]:
+    """The rows that meet all conditions; the others are counted as dropped."""
     for row in rows:
         counts.read += 1
-        try:
-            pair = read_pair(row, shape, transcripts)
-        except UnusableRowError as unusable:
-            counts.drop(unusable.reason, row.where)
+        unmet = next((one for one in conditions if not one.holds(row.values.get(one.column))), None)
+        if unmet is None:
+            yield row
         else:
-            counts.kept += 1
-            yield pair
+            counts.drop(unmet.reason, row.where)
 
 
-def _none_left(name: str, shape: Shape, counts: RowCounts) -> str:
+def _none_left(name: str, detected: str, counts: RowCounts) -> str:
     reasons = "\n".join(
         f"  {number} {reason} (first: {counts.examples[reason]})"
         for reason, number in counts.dropped.most_common()
     )
-    return f"{name}: not one of {counts.read} rows ({shape.value}) can be used:\n{reasons}"
+    return f"{name}: not one of {counts.read} rows can be used; detected {detected}:\n{reasons}"

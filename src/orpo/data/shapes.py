@@ -1,17 +1,15 @@
-"""The three shapes that preference rows come in, told apart by their columns, and read into pairs.
+"""The shapes that prompts and responses come in (text, messages), and what makes a pair of them.
 
-A row is used exactly as it is understood, or refused with a reason: nothing is repaired.
+A value is used exactly as it is understood, or its row is refused with a reason: nothing is repaired.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from orpo.data.columns import column_types, is_missing, spells_messages
-from orpo.data.mapping import mapping_hint
+from orpo.data.columns import is_blank
 from orpo.data.pairs import (
     EMPTY_RESPONSE,
     INVALID_UNICODE,
@@ -21,16 +19,7 @@ from orpo.data.pairs import (
     UnusableRowError,
     is_unicode,
 )
-from orpo.data.rows import Row
-from orpo.data.spec import SourceSpec
-from orpo.data.transcripts import (
-    NO_PROMPT,
-    NOT_THE_ASSISTANTS,
-    is_transcript,
-    split_transcript,
-    transcript_turns,
-)
-from orpo.errors import DataError
+from orpo.data.transcripts import NO_PROMPT, NOT_THE_ASSISTANTS
 
 Transcripts = Literal["messages", "text"]
 """What a transcript becomes: messages for a chat template, or the plain text that it is."""
@@ -39,197 +28,206 @@ REPEATED_PROMPT = "both responses begin with the prompt column's text, which wou
 IDENTICAL = "identical responses"
 PROMPTS_DIFFER = "prompts differ before the last turn"
 NOT_TEXT = "text that is not a string"
+NOT_TEXT_PART = "content with parts other than text"
 NOT_MESSAGES = "not a list of {role, content} messages"
 UNKNOWN_ROLE = "role other than system, user and assistant"
 TOOL_CALLS = "tool calls"
 PROMPT_NOT_IN_MESSAGES = "prompt is no turn of the messages"
+SYSTEMS_DIFFER = "system column differs from the system turn"
 
-_ROLES = ("system", "user", "assistant")
-
-
-class Shape(Enum):
-    """How the rows of a source hold a pair."""
-
-    STRINGS = "strings"
-    MESSAGES = "messages"
-    TRANSCRIPTS = "transcripts"
-
-    @property
-    def description(self) -> str:
-        """One line for people."""
-        return _DESCRIPTIONS[self]
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that are read."""
-        return ("chosen", "rejected") if self is Shape.TRANSCRIPTS else ("prompt", "chosen", "rejected")
-
-
-_DESCRIPTIONS = {
-    Shape.STRINGS: "`prompt`, `chosen`, `rejected`: strings; the responses continue the prompt",
-    Shape.MESSAGES: "`chosen`, `rejected`: lists of {role, content} messages, with or without the prompt's; "
-    "`prompt`: absent, such a list, or the user's text",
-    Shape.TRANSCRIPTS: "`chosen`, `rejected`: transcripts of '\\n\\nHuman:' and '\\n\\nAssistant:' turns",
+_ALIASES = {
+    "system": ("system",),
+    "user": ("user", "human", "prompter"),
+    "assistant": ("assistant", "gpt", "chatgpt", "bot", "model"),
 }
+_ROLES = {alias: role for role, aliases in _ALIASES.items() for alias in aliases}
+_MESSAGE_KEYS = (("role", "content"), ("from", "value"))
 
 
-def detect_shape(rows: Sequence[Row], name: str, spec: SourceSpec | None) -> Shape:
-    """The shape that most of `rows` have.
+@dataclass(frozen=True)
+class Asked:
+    """What the responses of a row answer, as far as columns beside the responses tell."""
 
-    Args:
-        rows: the first rows of the source.
-        name: its name, for messages.
-        spec: what was opened; None for rows in memory.
+    prompt: Prompt | None
+    """The first turns; or the text of the user's turn, one of several perhaps; None: the responses' own lists
+    have all turns."""
+
+    system: str | None = None
+    """Text of a system turn that comes before."""
+
+    plain: bool = False
+    """Whether a prompt of text is one that the responses continue, rather than the user's turn of a chat."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response, after the turns that its own list of messages has before it."""
+
+    text: str
+    history: tuple[Message, ...] = ()
+    is_message: bool = False
+    """Whether it is a turn of a chat, rather than text."""
+
+
+def is_messages(value: Any) -> bool:
+    """Whether a value has the look of a list of messages; only the first one is looked at."""
+    return isinstance(value, list | tuple) and len(value) > 0 and is_message(value[0])
+
+
+def is_message(value: Any) -> bool:
+    """Whether a value has the keys of one message."""
+    return isinstance(value, Mapping) and any(all(key in value for key in keys) for keys in _MESSAGE_KEYS)
+
+
+def messages_of(value: Any) -> tuple[Message, ...]:
+    """The messages of a list, or of one message alone; roles by any of their usual names.
 
     Raises:
-        DataError: none of the rows has a known shape.
+        UnusableRowError: not messages, or more than text and the three roles.
     """
-    votes = Counter(shape for shape in (_shape_of(row.values) for row in rows) if shape is not None)
-    if votes:
-        return votes.most_common(1)[0][0]
-    found = column_types(rows)
-    width = max(map(len, found), default=0)
-    raise DataError(
-        "\n".join(
-            [
-                f"{name}: the columns do not make preference pairs. Found in the first {len(rows)} rows:",
-                *(f"  {column:{width}}  {types}" for column, types in found.items()),
-                "Expected one of:",
-                *(f"  {shape.description}" for shape in Shape),
-            ]
-        ),
-        hint=mapping_hint(rows, spec),
-    )
-
-
-def read_pair(row: Row, shape: Shape, transcripts: Transcripts) -> Pair:
-    """The pair in a row.
-
-    Raises:
-        UnusableRowError: the row is not of this shape, or not a pair to learn from.
-    """
-    match shape:
-        case Shape.STRINGS:
-            prompt, chosen, rejected = (_text(row, name) for name in ("prompt", "chosen", "rejected"))
-            if prompt.strip() and chosen.startswith(prompt) and rejected.startswith(prompt):
-                raise UnusableRowError(REPEATED_PROMPT)
-        case Shape.MESSAGES:
-            prompt, chosen, rejected = _from_messages(row)
-        case Shape.TRANSCRIPTS:
-            prompt, chosen, rejected = _from_transcripts(row, transcripts)
-    if not chosen.strip() or not rejected.strip():
-        raise UnusableRowError(EMPTY_RESPONSE)
-    if chosen == rejected:
-        raise UnusableRowError(IDENTICAL)
-    turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
-    if not is_unicode("".join([*turns, chosen, rejected])):
-        raise UnusableRowError(INVALID_UNICODE)
-    return Pair(prompt, chosen, rejected, row.where)
-
-
-def _shape_of(values: Mapping[str, Any]) -> Shape | None:
-    prompt, chosen, rejected = (values.get(name) for name in ("prompt", "chosen", "rejected"))
-    if _are_messages(chosen) and _are_messages(rejected):
-        return Shape.MESSAGES
-    if not isinstance(chosen, str) or not isinstance(rejected, str):
-        return None
-    if isinstance(prompt, str):
-        return None if spells_messages(chosen) or spells_messages(rejected) else Shape.STRINGS
-    return Shape.TRANSCRIPTS if is_transcript(chosen) and is_transcript(rejected) else None
-
-
-def _are_messages(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and isinstance(value[0], Mapping)
-        and {"role", "content"} <= value[0].keys()
-    )
-
-
-def _from_transcripts(row: Row, transcripts: Transcripts) -> tuple[Prompt, str, str]:
-    prompt, chosen = split_transcript(_text(row, "chosen"))
-    other_prompt, rejected = split_transcript(_text(row, "rejected"))
-    if prompt != other_prompt:
-        raise UnusableRowError(PROMPTS_DIFFER)
-    if transcripts == "text":
-        return prompt, chosen, rejected
-    return transcript_turns(prompt), chosen.strip(), rejected.strip()
-
-
-def _from_messages(row: Row) -> tuple[tuple[Message, ...], str, str]:
-    chosen, rejected = (_messages(_present(row, name)) for name in ("chosen", "rejected"))
-    if chosen[-1].role != "assistant" or rejected[-1].role != "assistant":
-        raise UnusableRowError(NOT_THE_ASSISTANTS)
-    prompt = _given_prompt(row)
-    history, other_history = (_with_prompt(turns[:-1], prompt) for turns in (chosen, rejected))
-    if history != other_history:
-        raise UnusableRowError(PROMPTS_DIFFER)
-    if not history:
-        raise UnusableRowError(NO_PROMPT)
-    return history, chosen[-1].content, rejected[-1].content
-
-
-def _given_prompt(row: Row) -> Prompt | None:
-    """The prompt column, None where it is absent or empty."""
-    prompt = row.values.get("prompt")
-    if is_missing(prompt) or prompt == [] or (isinstance(prompt, str) and not prompt.strip()):
-        return None
-    return prompt if isinstance(prompt, str) else _messages(prompt)
-
-
-def _with_prompt(history: tuple[Message, ...], prompt: Prompt | None) -> tuple[Message, ...]:
-    """The whole conversation before a response.
-
-    Args:
-        history: the turns before the response in its own list: all of them, or only those after the prompt.
-        prompt: the prompt column: the first turns; or the text of the user's turn, one of several perhaps;
-            or nothing, where `history` has all.
-    """
-    if prompt is None:
-        return history
-    if isinstance(prompt, str):
-        asked = [turn.content.strip() for turn in history if turn.role == "user"]
-        if not asked:
-            systems = sum(turn.role == "system" for turn in history[:1])
-            return (*history[:systems], Message("user", prompt), *history[systems:])
-        if prompt.strip() in asked:
-            return history
-    else:
-        if history[: len(prompt)] == prompt:
-            return history
-        if not history or history[0].role == "assistant":
-            return prompt + history
-    raise UnusableRowError(PROMPT_NOT_IN_MESSAGES)
-
-
-def _messages(value: Any) -> tuple[Message, ...]:
+    if isinstance(value, Mapping):
+        value = [value]
     if not isinstance(value, list | tuple) or not value:
         raise UnusableRowError(NOT_MESSAGES)
     return tuple(_message(item) for item in value)
 
 
-def _message(item: Any) -> Message:
-    if not isinstance(item, Mapping) or "role" not in item or "content" not in item:
-        raise UnusableRowError(NOT_MESSAGES)
-    if item.get("tool_calls"):
-        raise UnusableRowError(TOOL_CALLS)
-    if item["role"] not in _ROLES:
-        raise UnusableRowError(UNKNOWN_ROLE)
-    if not isinstance(item["content"], str):
-        raise UnusableRowError(NOT_TEXT)
-    return Message(item["role"], item["content"])
+def text_of(value: Any) -> str:
+    """A string, or the joined text of content parts (``[{"type": "text", "text": ...}]``).
+
+    Raises:
+        UnusableRowError: anything else, images and files among the parts included.
+    """
+    if isinstance(value, list | tuple) and value:
+        return "".join(_part_text(part) for part in value)
+    return text_answer(value).text
 
 
-def _text(row: Row, column: str) -> str:
-    value = _present(row, column)
+def text_answer(value: Any) -> Answer:
+    """A response that is a string."""
     if not isinstance(value, str):
         raise UnusableRowError(NOT_TEXT)
-    return value
+    return Answer(value)
 
 
-def _present(row: Row, column: str) -> Any:
-    value = row.values.get(column)
-    if is_missing(value):
-        raise UnusableRowError(f"no value for `{column}`")
-    return value
+def messages_answer(value: Any) -> Answer:
+    """A response that is the last of some messages, the assistant's."""
+    *history, last = messages_of(value)
+    if last.role != "assistant":
+        raise UnusableRowError(NOT_THE_ASSISTANTS)
+    return Answer(last.content, tuple(history), is_message=True)
+
+
+def any_answer(value: Any) -> Answer:
+    """A response that is a string, or the last of some messages."""
+    return messages_answer(value) if isinstance(value, Mapping | list | tuple) else text_answer(value)
+
+
+def answered_prompt(asked: Asked, answer: Answer) -> Prompt:
+    """The whole prompt of one response.
+
+    Raises:
+        UnusableRowError: columns and messages contradict each other, or there is no turn before the response.
+    """
+    if asked.plain and isinstance(asked.prompt, str) and not answer.is_message:
+        return asked.prompt
+    turns = _with_system(_with_prompt(answer.history, asked.prompt), asked.system)
+    if not turns:
+        raise UnusableRowError(NO_PROMPT)
+    return turns
+
+
+def pair_of(asked: Asked, better: Answer, worse: Answer, where: str) -> Pair:
+    """The pair of two responses to the same prompt.
+
+    Raises:
+        UnusableRowError: the prompts differ, or it is no pair to learn from.
+    """
+    prompt = answered_prompt(asked, better)
+    if answered_prompt(asked, worse) != prompt:
+        raise UnusableRowError(PROMPTS_DIFFER)
+    if isinstance(prompt, str) and prompt.strip() and _both_begin_with(prompt, better, worse):
+        raise UnusableRowError(REPEATED_PROMPT)
+    return make_pair(prompt, better.text, worse.text, where)
+
+
+def make_pair(prompt: Prompt, chosen: str, rejected: str, where: str) -> Pair:
+    """A pair that has something to teach.
+
+    Raises:
+        UnusableRowError: a response is empty, both are the same, or there is text that no file can hold.
+    """
+    if not chosen.strip() or not rejected.strip():
+        raise UnusableRowError(EMPTY_RESPONSE)
+    if chosen == rejected:
+        raise UnusableRowError(IDENTICAL)
+    turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+    if not all(map(is_unicode, [*turns, chosen, rejected])):
+        raise UnusableRowError(INVALID_UNICODE)
+    return Pair(prompt, chosen, rejected, where)
+
+
+def _both_begin_with(prompt: str, *answers: Answer) -> bool:
+    return all(answer.text.startswith(prompt) for answer in answers)
+
+
+def _message(item: Any) -> Message:
+    if not isinstance(item, Mapping):
+        raise UnusableRowError(NOT_MESSAGES)
+    for role_key, content_key in _MESSAGE_KEYS:
+        if role_key in item and content_key in item:
+            break
+    else:
+        raise UnusableRowError(NOT_MESSAGES)
+    if not is_blank(item.get("tool_calls")):
+        raise UnusableRowError(TOOL_CALLS)
+    role = item[role_key]
+    if not isinstance(role, str) or role.lower() not in _ROLES:
+        raise UnusableRowError(UNKNOWN_ROLE)
+    return Message(_ROLES[role.lower()], text_of(item[content_key]))
+
+
+def _part_text(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        raise UnusableRowError(NOT_TEXT)
+    if part.get("type") != "text":
+        raise UnusableRowError(NOT_TEXT_PART)
+    return text_answer(part.get("text")).text
+
+
+def _with_prompt(history: tuple[Message, ...], prompt: Prompt | None) -> tuple[Message, ...]:
+    """The turns before a response: those of its own list and those of the prompt, each once."""
+    if prompt is None:
+        return history
+    if isinstance(prompt, str):
+        return _with_text(history, prompt)
+    if history[: len(prompt)] == prompt:
+        return history
+    if prompt[len(prompt) - len(history) :] == history:
+        return prompt
+    if history[0].role == "assistant":
+        return prompt + history
+    if history[0].role == "system" and prompt[0].role != "system":
+        return (history[0], *_with_prompt(history[1:], prompt))
+    raise UnusableRowError(PROMPT_NOT_IN_MESSAGES)
+
+
+def _with_text(history: tuple[Message, ...], prompt: str) -> tuple[Message, ...]:
+    """The turns before a response, with the text of one of the user's turns in a column of its own."""
+    asked = [turn.content.strip() for turn in history if turn.role == "user"]
+    if prompt.strip() in asked:
+        return history
+    if asked:
+        raise UnusableRowError(PROMPT_NOT_IN_MESSAGES)
+    systems = sum(turn.role == "system" for turn in history[:1])
+    return (*history[:systems], Message("user", prompt), *history[systems:])
+
+
+def _with_system(turns: tuple[Message, ...], system: str | None) -> tuple[Message, ...]:
+    if system is None:
+        return turns
+    if not turns or turns[0].role != "system":
+        return (Message("system", system), *turns)
+    if turns[0].content.strip() != system.strip():
+        raise UnusableRowError(SYSTEMS_DIFFER)
+    return turns

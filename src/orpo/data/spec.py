@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from orpo.data.rows import Row
 
 Role = Literal["train", "eval"]
 """What the rows are for; it decides which split is read where none is named."""
 
+Policy = Literal["best-vs-worst", "best-vs-random", "all-above-margin"]
+"""Which pairs several scored responses to one prompt make."""
+
 
 @dataclass(frozen=True)
 class SourceSpec:
-    """Names a source: a local file, a folder of files, or a Hub dataset."""
+    """Names a source: a local file, a folder of files, or a Hub dataset; and says how to read its rows."""
 
     path: str
     """Local path or Hub id."""
@@ -27,6 +30,21 @@ class SourceSpec:
 
     revision: str | None = None
     """Branch, tag or commit of a Hub dataset."""
+
+    columns: Mapping[str, Any] | None = None
+    """Which columns hold what, see `orpo.data.schemas.mapped`; None: as the columns' names tell."""
+
+    criterion: str | None = None
+    """Which judgement to learn from, where rows have several."""
+
+    policy: Policy | None = None
+    """Which pairs to make of several scored responses; None: best-vs-worst."""
+
+    min_margin: float = 0.0
+    """Least difference of scores, ranks or graded labels within a pair; ties are never pairs."""
+
+    where: Mapping[str, Any] | None = None
+    """Conditions that rows must meet, see `orpo.data.conditions`."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 
 from orpo.data.pairs import Message, Pair, Prompt, RowCounts
-from orpo.data.shapes import Shape
 from orpo.errors import ConfigError, DataError
 
 _BATCH = 4096
@@ -43,8 +42,11 @@ class SourceReport:
     splits: tuple[str, ...]
     """All the splits that there are."""
 
-    shape: Shape
-    """How its rows hold a pair."""
+    schema: str
+    """Name of the schema that its rows have, such as `HelpSteer3`."""
+
+    detected: str
+    """The schema in words, with the criterion that was chosen."""
 
     unused_columns: tuple[str, ...]
     """Columns that are no part of the pairs."""

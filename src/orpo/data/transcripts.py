@@ -1,7 +1,8 @@
 """Transcripts in the form of Anthropic's HH data: turns that begin with `\\n\\nHuman:` or `\\n\\nAssistant:`.
 
 The response is what follows the last `\\n\\nAssistant:`.  A transcript may also begin with a marker without
-the two line ends before it, as it does once somebody has stripped the text.
+the two line ends before it, as it does once somebody has stripped the text.  HelpSteer2 marks turns in
+another way, `<extra_id_1>User` and `<extra_id_1>Assistant`, and leaves the first one unmarked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ PREAMBLE = "transcript has text before its first turn"
 NO_PROMPT = "no turn before the response"
 
 _MARKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):")
-_ROLES = {"Human": "user", "Assistant": "assistant"}
+_STEER_MARKER = re.compile(r"<extra_id_1>(User|Assistant)\n")
+_ROLES = {"Human": "user", "User": "user", "Assistant": "assistant"}
 
 
 def is_transcript(text: str) -> bool:
@@ -53,3 +55,20 @@ def transcript_turns(prompt: str) -> tuple[Message, ...]:
     if not turns:
         raise UnusableRowError(NO_PROMPT)
     return turns
+
+
+def embedded_turns(prompt: str) -> tuple[Message, ...] | None:
+    """The turns of a prompt that is a transcript up to a response, as in Nectar and HelpSteer2; None for text
+    that is one turn."""
+    if _MARKER.match(prompt):
+        *_, last = _MARKER.finditer(prompt)
+        if last[1] == "Assistant" and not prompt[last.end() :].strip():
+            return transcript_turns(prompt)
+    first, *parts = _STEER_MARKER.split(prompt)
+    if not parts:
+        return None
+    marked = zip(parts[::2], parts[1::2], strict=True)
+    return (
+        Message("user", first.strip()),
+        *(Message(_ROLES[speaker], content.strip()) for speaker, content in marked),
+    )

@@ -108,7 +108,8 @@ def _source_record(report: SourceReport) -> dict[str, Any]:
     return {
         "path": report.name,
         "split": report.split,
-        "shape": report.shape.value,
+        "shape": report.schema,
+        "detected": report.detected,
         "fingerprint": report.fingerprint,
         **_counts_record(report.counts),
     }
@@ -127,7 +128,7 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
     """Say what was found, with one example."""
     for report in reports:
         split = f", split {report.split}" if report.split else ""
-        log.info("%s: %s%s: detected %s", use, report.name, split, report.shape.value)
+        log.info("%s: %s%s: detected: %s", use, report.name, split, report.detected)
         if report.unused_columns:
             log.info("%s: columns not used: %s", use, printable(", ".join(report.unused_columns), 200))
         _log_counts(use, report.counts, "rows kept")

@@ -36,7 +36,8 @@ def test_every_leaf_says_where_it_came_from(load: Load) -> None:
 
 
 def test_every_key_is_written(load: Load) -> None:
-    text = MINIMAL.replace("base", "{name: base, lora: {}}").replace("  train:", "  eval: b\n  train:")
+    sources = "train: {path: a, columns: {}}\n  eval: {path: b, columns: {}}"
+    text = MINIMAL.replace("base", "{name: base, lora: {}}").replace("train: pairs.jsonl", sources)
     assert set(load(text).provenance) == {path for path, key in KEYS.items() if key.section is None}
 
 
@@ -46,6 +47,19 @@ VARIANTS: list[dict[str, Any]] = [
     {"data": {"train": ["a", {"path": "b", "split": "c"}], "eval": 0.05}},
     {"data": {"train": [{"path": "b", "config": "c"}], "eval": ["d", "e"]}},
     {"training": {"report_to": ["wandb", "a # b", "c, d"], "max_grad_norm": None, "learning_rate": 1e-10}},
+    {
+        "data": {
+            "train": {
+                "path": "a",
+                "columns": {
+                    "responses": ["a", "b # c"],
+                    "preferred": ["x"],
+                    "values": {"1": 0, "true": "tie"},
+                },
+                "where": {"s: x": ">= 2", "#": ["a", 1, True], "1": 0.5},
+            }
+        }
+    },
     {"output": "no: # yes"},
     {"output": "x" * 300 + " " + "y" * 300},
     {"output": "two\nlines"},

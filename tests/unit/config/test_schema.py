@@ -25,10 +25,42 @@ SURFACE = {
     "data.train.config": None,
     "data.train.split": None,
     "data.train.revision": None,
+    "data.train.columns.prompt": None,
+    "data.train.columns.messages": None,
+    "data.train.columns.system": None,
+    "data.train.columns.chosen": None,
+    "data.train.columns.rejected": None,
+    "data.train.columns.responses": None,
+    "data.train.columns.preferred": None,
+    "data.train.columns.values": None,
+    "data.train.columns.candidates": None,
+    "data.train.columns.text": None,
+    "data.train.columns.score": None,
+    "data.train.columns.rank": None,
+    "data.train.criterion": None,
+    "data.train.policy": None,
+    "data.train.min_margin": 0.0,
+    "data.train.where": None,
     "data.eval.path": REQUIRED,
     "data.eval.config": None,
     "data.eval.split": None,
     "data.eval.revision": None,
+    "data.eval.columns.prompt": None,
+    "data.eval.columns.messages": None,
+    "data.eval.columns.system": None,
+    "data.eval.columns.chosen": None,
+    "data.eval.columns.rejected": None,
+    "data.eval.columns.responses": None,
+    "data.eval.columns.preferred": None,
+    "data.eval.columns.values": None,
+    "data.eval.columns.candidates": None,
+    "data.eval.columns.text": None,
+    "data.eval.columns.score": None,
+    "data.eval.columns.rank": None,
+    "data.eval.criterion": None,
+    "data.eval.policy": None,
+    "data.eval.min_margin": 0.0,
+    "data.eval.where": None,
     "data.max_length": "auto",
     "data.truncation": "cut",
     "data.template": "auto",
@@ -60,7 +92,12 @@ SURFACE = {
     "output": REQUIRED,
 }
 
-OPTIONAL_SECTIONS = {"model.lora": None, "data.eval": None}
+OPTIONAL_SECTIONS = {
+    "model.lora": None,
+    "data.eval": None,
+    "data.train.columns": None,
+    "data.eval.columns": None,
+}
 
 
 def test_the_keys_and_defaults_are_exactly_these() -> None:
@@ -101,3 +138,29 @@ def test_warmup_is_a_fraction_or_a_whole_number_of_steps(warmup: float, accepted
     else:
         with pytest.raises(ValidationError, match="fraction below 1 or a whole number"):
             RunConfig.model_validate(values)
+
+
+def source(**options: object) -> SourceSection:
+    return SourceSection.model_validate({"path": "a.jsonl", **options})
+
+
+def test_columns_hold_names_and_what_labels_mean() -> None:
+    columns = source(
+        columns={"prompt": "q", "responses": ["a", "b"], "preferred": "l", "values": {"1": 0, "2": "tie"}}
+    ).columns
+    assert columns is not None
+    assert columns.responses == ["a", "b"]
+    assert columns.values == {"1": 0, "2": "tie"}
+
+
+@pytest.mark.parametrize("meaning", [2, True, "first", None, [0], 0.0])
+def test_a_label_means_the_first_the_second_or_a_tie(meaning: object) -> None:
+    with pytest.raises(ValidationError, match="expected 0, 1 or tie for each label"):
+        source(columns={"values": {"1": meaning}})
+
+
+@pytest.mark.parametrize("condition", [None, {"a": 1}, [[1]]])
+def test_a_condition_is_made_of_values(condition: object) -> None:
+    assert source(where={"a": "!= tie", "b": [1, "2"], "c": True}).where
+    with pytest.raises(ValidationError, match="expected a value, a list of values or a comparison for a"):
+        source(where={"a": condition})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_folder_is_known_by_the_names_and_bytes_of_the_files_read(tmp_path: Pa
 def test_what_only_a_hub_dataset_has_is_refused(tmp_path: Path, key: str) -> None:
     path = write_rows(tmp_path / "a.jsonl", PLAIN)
     with pytest.raises(ConfigError, match=f"is local, so it has no {key} \\('x'\\)"):
-        open_local(path, SourceSpec(str(path), **{key: "x"}), "train")
+        open_local(path, replace(SourceSpec(str(path)), **{key: "x"}), "train")
 
 
 def test_a_split_of_what_has_none_is_refused(tmp_path: Path) -> None:

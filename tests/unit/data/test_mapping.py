@@ -1,106 +1,123 @@
-"""The program that turns other columns into pairs: it has to run, and to be right."""
+"""The map that is suggested for other columns: it has to be YAML that works once it is filled in."""
 
 from __future__ import annotations
 
-import json
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from orpo.data.mapping import mapping_hint
-from orpo.data.pairs import Message, Pair
-from orpo.data.read import read_pairs
 from orpo.data.rows import Row
-from orpo.data.sources import Source
 from orpo.data.spec import SourceSpec
-from orpo.errors import DataError
-from tests.datafiles import write_rows
-from tests.paths import SHARED, needs_shared
+from orpo.errors import ConfigError, DataError
+from tests.preferences import load, texts, turns, user
 
 
-def refused(source: Source) -> str:
-    """The program in the hint for a source whose columns are not understood."""
+def suggested(text: str) -> dict[str, Any]:
+    """The source that a hint suggests."""
+    introduction, config, rest = text.split("\n\n")
+    assert introduction.startswith("Say which columns hold what")
+    assert "open_source" in rest
+    (source,) = YAML(typ="safe", pure=True).load(io.StringIO(config))["data"].values()
+    return source
+
+
+def hint(*rows: dict[str, Any]) -> dict[str, Any]:
+    return suggested(mapping_hint([Row("a.jsonl:1", row) for row in rows], SourceSpec("a.jsonl")))["columns"]
+
+
+def refused(folder: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The columns suggested for a file that is not understood."""
     with pytest.raises(DataError) as caught:
-        read_pairs([source], role="train")
-    introduction, program = str(caught.value.hint).split("\n\n")
-    assert introduction.startswith("Write the rows in one of these shapes")
-    return program
+        load(folder, rows)
+    source = suggested(str(caught.value.hint))
+    assert source["path"] == str(folder / "rows.jsonl")
+    return source["columns"]
 
 
-def hint(**values: Any) -> str:
-    return mapping_hint([Row("a.jsonl:1", values)], SourceSpec("a.jsonl"))
+def test_other_names_are_mapped(tmp_path: Path) -> None:
+    rows = [{"question": "q", "accepted": "a", "worse": "b"}]
+    columns = refused(tmp_path, rows)
+    assert columns == {"messages": "question", "chosen": "accepted", "rejected": "worse"}
+    table = load(tmp_path, rows, columns=columns)
+    assert (table[0].prompt, *texts(table)) == (turns(user("q")), ("a", "b"))
 
 
-@needs_shared
-@pytest.mark.parametrize(
-    ("name", "rows"),
-    [("alpaca_eval/eval.jsonl", 450), ("alpaca_eval", 450), ("llamafactory/dpo_en_demo.json", 300)],
-)
-def test_the_program_for_real_data_makes_pairs_of_it(
-    name: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    split = "eval" if name == "alpaca_eval" else None
-    exec(refused(SourceSpec(str(SHARED / "data" / name), split=split)), {})
-    table = read_pairs([SourceSpec("pairs.jsonl")], role="train")
-    assert table.counts.read == rows
-    assert len(table) >= rows - 3
+def test_labels_that_end_the_names_of_responses_are_understood(tmp_path: Path) -> None:
+    rows = [{"query": "q", "answer_1": "a", "answer_2": "b", "winner": winner} for winner in (1, 2)]
+    columns = refused(tmp_path, rows)
+    assert columns["values"] == {"1": 0, "2": 1}
+    assert texts(load(tmp_path, rows, columns=columns)) == [("a", "b"), ("b", "a")]
 
 
-@needs_shared
-def test_the_program_for_alpaca_eval_prefers_what_the_judge_preferred(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    source = SHARED / "data" / "alpaca_eval" / "eval.jsonl"
-    exec(refused(SourceSpec(str(source))), {})
-    pairs = read_pairs([SourceSpec("pairs.jsonl")], role="train")
-    for row, pair in zip(map(json.loads, source.read_text().splitlines()), pairs, strict=False):
-        assert pair.chosen == row[f"output_{round(row['preference'])}"]
+def test_other_labels_are_listed_for_the_reader_to_fill_in(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "output_a": "a", "output_b": "b", "label": label} for label in ("left", "right", "=")
+    ]
+    columns = refused(tmp_path, rows)
+    assert columns["values"] == dict.fromkeys(["=", "left", "right"], "FILL_IN")
+    with pytest.raises(ConfigError, match="expected 0, 1 or tie, got 'FILL_IN'"):
+        load(tmp_path, rows, columns=columns)
+    columns["values"] = {"=": "tie", "left": 0, "right": 1}
+    assert texts(load(tmp_path, rows, columns=columns)) == [("a", "b"), ("b", "a")]
 
 
-def test_ties_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [{"instruction": "q", "output_1": "a", "output_2": "b", "preference": p} for p in (1, 1.5, 2)]
-    exec(refused(rows), {"rows": rows})
-    pairs = list(read_pairs([SourceSpec("pairs.jsonl")], role="train"))
-    assert [(pair.chosen, pair.rejected) for pair in pairs] == [("a", "b"), ("b", "a")]
-
-
-def test_other_names_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_rows(tmp_path / "a.csv", [{"question": "q", "accepted": "a", "worse": "b"}])
-    exec(refused(SourceSpec("a.csv")), {})
-    (pair,) = read_pairs([SourceSpec("pairs.jsonl")], role="train")
-    assert pair == Pair((Message("user", "q"),), "a", "b", "pairs.jsonl:1")
+@pytest.mark.parametrize(("key", "order"), [("score", "score"), ("rating", "score"), ("rank", "rank")])
+def test_a_list_of_responses_with_scores_is_mapped(key: str, order: str, tmp_path: Path) -> None:
+    rows = [{"prompt": "q", "outputs": [{"text": "a", key: 1}, {"text": "b", key: 2}]}]
+    columns = refused(tmp_path, rows)
+    assert columns == {"messages": "prompt", "candidates": "outputs", "text": "text", order: key}
+    assert len(load(tmp_path, rows, columns=columns)) == 1
 
 
 @pytest.mark.parametrize(
-    ("values", "part"),
+    ("values", "missing"),
     [
-        ({"post": "q", "good": "a", "bad": "b"}, "row[FILL_IN]"),
-        ({"prompt": "q", "response 1": "a", "response 2": "b", "label": 0}, 'row["label"] == FILL_IN'),
-        ({"history": "q", "human_ref_A": "a", "human_ref_B": "b", "labels": 1}, 'row["labels"] == FILL_IN'),
-        ({"prompt": "q", "answer_1": "a", "answer_2": "b"}, "row[FILL_IN] == FILL_IN"),
-        ({"prompt": "q", "response_0": "a", "response_1": "b", "label": 1}, 'row["label"] < 0.5'),
+        ({"post": "q", "good": "a", "bad": "b"}, ["messages", "chosen", "rejected"]),
+        ({"prompt": "q", "response 0": "a", "response 1": "b"}, ["preferred"]),
     ],
 )
-def test_what_names_do_not_tell_is_left_to_the_reader(values: dict[str, Any], part: str) -> None:
-    program = hint(**values).split("\n\n")[1]
-    assert part in program
-    compile(program, "hint", "exec")
+def test_what_names_do_not_tell_is_left_to_the_reader(
+    values: dict[str, Any], missing: list[str], tmp_path: Path
+) -> None:
+    columns = refused(tmp_path, [values])
+    assert [key for key, value in columns.items() if value == "FILL_IN"] == missing
+    with pytest.raises(ConfigError):
+        load(tmp_path, [values], columns=columns)
 
 
-def test_the_program_opens_the_same_split_and_revision() -> None:
-    spec = SourceSpec('o/"n"', config="c", split="s", revision="r")
-    assert """SourceSpec('o/"n"', config="c", split="s", revision="r")""" in mapping_hint(
-        [Row("x", {"a": 1})], spec
+def test_more_labels_than_a_reader_would_fill_in_are_not_listed() -> None:
+    rows = [{"prompt": "q", "output_1": "a", "output_2": "b", "preference": i / 10} for i in range(12)]
+    assert hint(*rows)["values"] == {"FILL_IN": 0, "FILL_IN_2": 1}
+
+
+@pytest.mark.parametrize("name", ["response 1", "true", "a: b", "# x", "é\n", "1"])
+def test_any_name_is_yaml(name: str) -> None:
+    text = mapping_hint([Row("row 1", {"x": 1})], SourceSpec(name, config=name, split="s", revision="r"))
+    assert suggested(text) | {"columns": None} == {
+        "path": name,
+        "config": name,
+        "split": "s",
+        "revision": "r",
+        "columns": None,
+    }
+
+
+def test_the_map_is_for_the_role_of_the_source() -> None:
+    assert "data:\n  eval:\n    path: a.csv\n" in mapping_hint(
+        [Row("r", {"a": 1})], SourceSpec("a.csv"), "eval"
     )
 
 
-def test_columns_with_the_right_names_get_no_program() -> None:
-    assert hint(chosen="a", rejected="b") == (
-        "The names fit, the values do not: make them one of these shapes. "
-        "Strings that are no transcripts need a `prompt` column."
+def test_rows_in_memory_have_to_be_in_a_file_to_be_mapped() -> None:
+    assert "once they are in a file" in mapping_hint([Row("row 1", {"a": 1})], None)
+
+
+def test_columns_with_the_right_names_get_no_map() -> None:
+    assert mapping_hint([Row("r", {"chosen": "a", "rejected": "b"})], None) == (
+        "The names fit, the values do not: make them text or lists of {role, content} messages. "
+        "Text that is no transcript needs a `prompt` column."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from orpo.data.pairs import Message, Pair
 from orpo.data.read import read_pairs
-from orpo.data.shapes import Shape, Transcripts
+from orpo.data.shapes import Transcripts
 from orpo.data.spec import Role, SourceSpec
 from orpo.errors import ConfigError, DataError
 from tests.datafiles import FORMATS, PLAIN, write_bytes, write_rows
@@ -56,7 +57,8 @@ def test_the_report_says_what_was_read(tmp_path: Path) -> None:
     (report,) = read_pairs([SourceSpec(str(tmp_path / "d"))], role="train").sources
     assert report.name == str(tmp_path / "d")
     assert (report.split, report.splits) == ("train", ("test", "train"))
-    assert report.shape is Shape.MESSAGES
+    assert report.schema == "messages"
+    assert report.detected == "messages (`chosen` and `rejected` are conversations)"
     assert report.unused_columns == ("score_chosen",)
     assert (report.counts.read, report.counts.kept) == (2, 2)
     assert report.fingerprint.startswith("sha256:")
@@ -77,19 +79,19 @@ def test_every_row_is_kept_or_dropped_with_a_reason_and_the_first_place(tmp_path
     }
 
 
-def test_rows_after_those_that_tell_the_shape_are_held_to_it() -> None:
+def test_rows_after_those_that_tell_the_schema_are_held_to_it() -> None:
     table = read_pairs([PLAIN * 100 + [{"prompt": "a", "chosen": 1, "rejected": 2}] * 3], role="train")
     assert table.counts.dropped == {"text that is not a string": 3}
     assert table.counts.read == 203
 
 
-def test_sources_follow_one_another_and_may_have_different_shapes(tmp_path: Path) -> None:
+def test_sources_follow_one_another_and_may_have_different_schemas(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", PLAIN)
     rows = [*CONVERSATIONS, CONVERSATIONS[0] | {"rejected": None}]
     table = read_pairs([SourceSpec(str(path)), rows], role="train")
     assert [pair.where for pair in table] == [f"{path}:1", f"{path}:2", "row 1", "row 2"]
     assert [type(pair.prompt) for pair in table] == [str, str, tuple, tuple]
-    assert [source.shape for source in table.sources] == [Shape.STRINGS, Shape.MESSAGES]
+    assert [source.schema for source in table.sources] == ["strings", "messages"]
     assert (table.counts.read, table.counts.kept) == (5, 4)
     assert table.counts.examples == {"no value for `rejected`": "row 3"}
 
@@ -123,7 +125,8 @@ def test_a_source_without_one_usable_row_is_an_error_with_the_reasons(tmp_path: 
     with pytest.raises(DataError) as caught:
         read_pairs([PLAIN, SourceSpec(str(path))], role="train")
     assert str(caught.value) == (
-        f"{path}: not one of 3 rows (strings) can be used:\n"
+        f"{path}: not one of 3 rows can be used; detected strings (`chosen` and `rejected` continue the "
+        "text of `prompt`):\n"
         f"  2 identical responses (first: {path}:1)\n"
         f"  1 empty response (first: {path}:3)"
     )
@@ -151,7 +154,7 @@ def test_hh_has_exactly_these_unusable_rows(
     counts = table.counts
     assert counts.dropped == {"prompts differ before the last turn": bad, "empty response": bad}
     assert (counts.read, counts.kept, len(table)) == (rows, rows - 2 * bad, rows - 2 * bad)
-    assert table.sources[0].shape is Shape.TRANSCRIPTS
+    assert table.sources[0].schema == "transcripts"
     assert table.sources[0].fingerprint == "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
     assert all(isinstance(pair.prompt, str) == (transcripts == "text") for pair in table)
 
@@ -173,3 +176,110 @@ def test_a_prompt_that_both_responses_repeat_is_dropped_and_not_read_twice() -> 
     table = read_pairs([rows], role="train")
     assert (table.counts.read, table.counts.kept) == (2, 1)
     assert "read twice" in next(iter(table.counts.dropped))
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "role", "schema", "pairs", "kept", "dropped"),
+    [
+        ("alpaca_eval/train.jsonl", "train", "AlpacaEval annotations", 4551, 4551, {}),
+        ("alpaca_eval/eval.jsonl", "eval", "AlpacaEval annotations", 450, 450, {}),
+        (
+            "alpaca_eval/published/guanaco-65b.alpaca_eval_gpt4.json",
+            "eval",
+            "AlpacaEval annotations",
+            805,
+            805,
+            {},
+        ),
+        (
+            "autoj/testdata_pairwise.jsonl",
+            "train",
+            "Auto-J",
+            1017,
+            1017,
+            {"tie": 373, "empty response": 1, "identical responses": 1},
+        ),
+        (
+            "pandalm/testset-v1.json",
+            "train",
+            "PandaLM",
+            836,
+            836,
+            {"tie": 105, "empty response": 52, "text that is not a string": 6},
+        ),
+        ("llamafactory/dpo_en_demo.json", "train", "ShareGPT pairs", 300, 300, {}),
+        (
+            "llamafactory/kto_en_demo.json",
+            "train",
+            "KTO conversations",
+            1,
+            2,
+            {"unpaired: needs an objective that takes them": 298},
+        ),
+    ],
+)
+def test_real_files_load_with_exactly_these_counts(
+    name: str, role: Role, schema: str, pairs: int, kept: int, dropped: dict[str, int]
+) -> None:
+    table = read_pairs([SourceSpec(str(SHARED / "data" / name))], role=role)
+    counts = table.counts
+    assert (table.sources[0].schema, len(table), counts.kept) == (schema, pairs, kept)
+    assert counts.dropped == dropped
+    assert counts.read == kept + sum(dropped.values())
+
+
+@needs_shared
+def test_alpaca_eval_prefers_what_the_judge_preferred() -> None:
+    path = SHARED / "data" / "alpaca_eval" / "eval.jsonl"
+    rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    for row, pair in zip(rows, read_pairs([SourceSpec(str(path))], role="eval"), strict=True):
+        assert pair.prompt == (Message("user", row["instruction"]),)
+        assert pair.chosen == row[f"output_{round(row['preference'])}"]
+
+
+@needs_shared
+def test_auto_j_and_panda_lm_prefer_what_people_preferred() -> None:
+    """Each convention is read here in the words of its data set: index of the better one, vote by vote."""
+    folder = SHARED / "data"
+    lines = (folder / "autoj/testdata_pairwise.jsonl").read_text("utf-8").split("\n")
+    auto_j = {
+        f"{folder}/autoj/testdata_pairwise.jsonl:{number}": row[f"response {row['label'] + 1}"]
+        for number, line in enumerate(filter(None, lines), 1)
+        if (row := json.loads(line))["label"] != 2
+    }
+    panda_lm = {}
+    for number, row in enumerate(json.loads((folder / "pandalm/testset-v1.json").read_text("utf-8")), 1):
+        votes = sorted(row[f"annotator{i}"] for i in (1, 2, 3))
+        if votes[1] in votes[::2] and votes[1] != 0:
+            panda_lm[f"{folder}/pandalm/testset-v1.json row {number}"] = row[f"response{votes[1]}"]
+    for expected, name in ((auto_j, "autoj/testdata_pairwise.jsonl"), (panda_lm, "pandalm/testset-v1.json")):
+        pairs = list(read_pairs([SourceSpec(str(folder / name))], role="train"))
+        assert [pair.chosen for pair in pairs] == [expected[pair.where] for pair in pairs]
+
+
+@needs_shared
+def test_share_gpt_rows_keep_every_turn() -> None:
+    path = SHARED / "data" / "llamafactory" / "dpo_en_demo.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    for row, pair in zip(rows, read_pairs([SourceSpec(str(path))], role="train"), strict=True):
+        assert [turn.content for turn in pair.prompt if not isinstance(turn, str)] == [
+            turn["value"] for turn in row["conversations"]
+        ]
+        assert (pair.chosen, pair.rejected) == (row["chosen"]["value"], row["rejected"]["value"])
+
+
+@needs_shared
+def test_the_folder_of_alpaca_eval_needs_no_columns_either() -> None:
+    (report,) = read_pairs(
+        [SourceSpec(str(SHARED / "data" / "alpaca_eval"), split="eval")], role="eval"
+    ).sources
+    assert (report.schema, report.counts.kept) == ("AlpacaEval annotations", 450)
+
+
+def test_a_folder_is_read_with_the_options_of_its_source(tmp_path: Path) -> None:
+    rows = [{"q": "a", "yes": "b", "no": "c", "n": number} for number in range(3)]
+    write_rows(tmp_path / "train.jsonl", rows)
+    columns = {"prompt": "q", "chosen": "yes", "rejected": "no"}
+    table = read_pairs([SourceSpec(str(tmp_path), columns=columns, where={"n": "> 0"})], role="train")
+    assert [pair.where[-1] for pair in table] == ["2", "3"]

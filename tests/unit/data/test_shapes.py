@@ -1,4 +1,4 @@
-"""The shapes of rows, and the reasons to refuse one."""
+"""Prompts and responses as text and messages, and the reasons to refuse a row of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ from typing import Any
 
 import pytest
 
-from orpo.data.pairs import Message, Pair, UnusableRowError
+from orpo.data.pairs import Pair, RowCounts, UnusableRowError
 from orpo.data.rows import Row
-from orpo.data.shapes import Shape, Transcripts, detect_shape, read_pair
-from orpo.errors import DataError
+from orpo.data.schemas import Settings, choose_schema
+from orpo.data.shapes import (
+    Answer,
+    Asked,
+    Transcripts,
+    any_answer,
+    is_messages,
+    messages_of,
+    pair_of,
+    text_of,
+)
+from tests.preferences import assistant, system, turns, user
 
 NAN = float("nan")
 TRANSCRIPTS = {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: go"}
 STRINGS = {"prompt": "1 + 1 =", "chosen": " 2", "rejected": " 3"}
-
-
-def user(content: str) -> dict[str, Any]:
-    return {"role": "user", "content": content}
-
-
-def assistant(content: Any) -> dict[str, Any]:
-    return {"role": "assistant", "content": content}
-
-
-def system(content: str) -> dict[str, Any]:
-    return {"role": "system", "content": content}
 
 
 def messages(*turns: dict[str, Any], prompt: Any = None, rejected: Any = "no") -> dict[str, Any]:
@@ -34,78 +32,24 @@ def messages(*turns: dict[str, Any], prompt: Any = None, rejected: Any = "no") -
     return row if prompt is None else {"prompt": prompt, **row}
 
 
-def detected(*rows: dict[str, Any]) -> Shape:
-    return detect_shape([Row(f"row {i}", row) for i, row in enumerate(rows, 1)], "a.jsonl", None)
+def read(
+    values: dict[str, Any], like: dict[str, Any] | None = None, transcripts: Transcripts = "messages"
+) -> Pair:
+    """The pair in a row of a source whose rows are `like` this one."""
+    schema = choose_schema([Row("a.jsonl:1", like or values)], "a.jsonl", None, "train")
+    (layout,) = schema.layouts.values()
+    counts = RowCounts()
+    pairs = list(layout.pairs([Row("a.jsonl:1", values)], Settings(transcripts), counts))
+    if not pairs:
+        (reason,) = counts.dropped
+        raise UnusableRowError(reason)
+    return pairs[0]
 
 
-def read(values: dict[str, Any], shape: Shape | None = None, transcripts: Transcripts = "messages") -> Pair:
-    return read_pair(Row("a.jsonl:1", values), shape or detected(values), transcripts)
-
-
-def reason(values: dict[str, Any], shape: Shape) -> str:
+def reason(values: dict[str, Any], like: dict[str, Any]) -> str:
     with pytest.raises(UnusableRowError) as caught:
-        read(values, shape)
+        read(values, like)
     return caught.value.reason
-
-
-def history(*turns: dict[str, Any]) -> tuple[Message, ...]:
-    return tuple(Message(turn["role"], turn["content"]) for turn in turns)
-
-
-@pytest.mark.parametrize(
-    ("row", "shape"),
-    [
-        (STRINGS, Shape.STRINGS),
-        (STRINGS | {"prompt": ""}, Shape.STRINGS),
-        (TRANSCRIPTS, Shape.TRANSCRIPTS),
-        (TRANSCRIPTS | {"prompt": None}, Shape.TRANSCRIPTS),
-        (messages(user("hi")), Shape.MESSAGES),
-        (messages(user("hi"), prompt="hi"), Shape.MESSAGES),
-        (messages(prompt=[user("hi")]), Shape.MESSAGES),
-    ],
-)
-def test_columns_tell_the_shape(row: dict[str, Any], shape: Shape) -> None:
-    assert detected(row) is shape
-
-
-def test_most_rows_decide() -> None:
-    assert detected({"chosen": None}, TRANSCRIPTS, STRINGS, STRINGS) is Shape.STRINGS
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"prompt": "a", "chosen": "b"},
-        {"chosen": "no transcript", "rejected": "nor this"},
-        {"prompt": "a", "chosen": 1, "rejected": 2},
-        {"prompt": "a", "chosen": [], "rejected": []},
-        {"prompt": "a", "chosen": ["b"], "rejected": ["c"]},
-        {"prompt": "a", "chosen": "[{'role': 'user', 'content': 'a'}]", "rejected": "[{'role': 'user'}]"},
-        {"text": "a"},
-    ],
-)
-def test_other_columns_are_an_error_that_shows_them_and_the_shapes(row: dict[str, Any]) -> None:
-    with pytest.raises(DataError) as caught:
-        detected(row)
-    assert all(name in caught.value.message for name in row)
-    assert all(shape.description in caught.value.message for shape in Shape)
-    assert caught.value.hint
-
-
-def test_found_columns_are_shown_with_their_types() -> None:
-    rows = [
-        {"a": 1, "b": [user("x")], "c": {"from": "human", "value": "x"}, "d": True},
-        {"a": "x", "b": [], "c": None, "d": NAN, "e": "[{'role': 'user'}]"},
-    ]
-    with pytest.raises(DataError) as caught:
-        detected(*rows)
-    assert [line.split(maxsplit=1) for line in caught.value.message.splitlines()[1:6]] == [
-        ["a", "number or string"],
-        ["b", "list of object {role, content} or empty list"],
-        ["c", "object {from, value} or null"],
-        ["d", "boolean or null"],
-        ["e", "string that spells a list of messages"],
-    ]
 
 
 def test_strings_are_taken_verbatim() -> None:
@@ -122,6 +66,10 @@ def test_strings_are_taken_verbatim() -> None:
         messages(system("s"), user("a"), assistant("b"), user("c"), prompt=[]),
         messages(prompt=[system("s"), user("a"), assistant("b"), user("c")]),
         messages(assistant("b"), user("c"), prompt=[system("s"), user("a")]),
+        messages(user("c"), prompt=[system("s"), user("a"), assistant("b"), user("c")]),
+        messages(
+            system("s"), user("a"), assistant("b"), user("c"), prompt=[user("a"), assistant("b"), user("c")]
+        ),
         messages(
             system("s"),
             user("a"),
@@ -138,18 +86,20 @@ def test_strings_are_taken_verbatim() -> None:
         "empty list",
         "explicit",
         "continued",
+        "last turn repeated",
+        "repeated without the system turn",
         "repeated",
     ],
 )
 def test_every_way_to_give_the_prompt_means_the_same(row: dict[str, Any]) -> None:
     assert read(row) == Pair(
-        history(system("s"), user("a"), assistant("b"), user("c")), "yes", "no", "a.jsonl:1"
+        turns(system("s"), user("a"), assistant("b"), user("c")), "yes", "no", "a.jsonl:1"
     )
 
 
 def test_a_string_prompt_is_the_users_turn_of_lists_without_one() -> None:
-    assert read(messages(prompt=" a ")).prompt == history(user(" a "))
-    assert read(messages(system("s"), prompt="a")).prompt == history(system("s"), user("a"))
+    assert read(messages(prompt=" a ")).prompt == turns(user(" a "))
+    assert read(messages(system("s"), prompt="a")).prompt == turns(system("s"), user("a"))
 
 
 def test_a_row_of_another_table_engine_may_hold_tuples_and_extra_keys() -> None:
@@ -157,7 +107,7 @@ def test_a_row_of_another_table_engine_may_hold_tuples_and_extra_keys() -> None:
         "chosen": (user("a") | {"weight": 1, "tool_calls": None}, assistant("b")),
         "rejected": (user("a"), assistant("c")),
     }
-    assert read(row).prompt == history(user("a"))
+    assert read(row).prompt == turns(user("a"))
 
 
 def test_transcripts_become_messages_or_stay_text() -> None:
@@ -165,7 +115,7 @@ def test_transcripts_become_messages_or_stay_text() -> None:
         "chosen": "\n\nHuman: hi \n\nAssistant: a\n\nHuman:b\n\nAssistant: yes \n",
         "rejected": "\n\nHuman: hi \n\nAssistant: a\n\nHuman:b\n\nAssistant: no",
     }
-    assert read(row) == Pair(history(user("hi"), assistant("a"), user("b")), "yes", "no", "a.jsonl:1")
+    assert read(row) == Pair(turns(user("hi"), assistant("a"), user("b")), "yes", "no", "a.jsonl:1")
     assert read(row, transcripts="text") == Pair(
         "\n\nHuman: hi \n\nAssistant: a\n\nHuman:b\n\nAssistant:", " yes \n", " no", "a.jsonl:1"
     )
@@ -178,7 +128,7 @@ def test_transcripts_become_messages_or_stay_text() -> None:
         (STRINGS | {"chosen": " \n"}, "empty response"),
         (STRINGS | {"rejected": ""}, "empty response"),
         (STRINGS | {"rejected": 3}, "text that is not a string"),
-        (STRINGS | {"prompt": ["x"]}, "text that is not a string"),
+        (STRINGS | {"prompt": ["x"]}, "not a list of {role, content} messages"),
         (STRINGS | {"rejected": None}, "no value for `rejected`"),
         (STRINGS | {"chosen": NAN}, "no value for `chosen`"),
         ({"chosen": "a", "rejected": "b"}, "no value for `prompt`"),
@@ -186,7 +136,7 @@ def test_transcripts_become_messages_or_stay_text() -> None:
     ],
 )
 def test_strings_are_refused_with_a_reason(row: dict[str, Any], expected: str) -> None:
-    assert reason(row, Shape.STRINGS) == expected
+    assert reason(row, STRINGS) == expected
 
 
 @pytest.mark.parametrize(
@@ -195,7 +145,10 @@ def test_strings_are_refused_with_a_reason(row: dict[str, Any], expected: str) -
         (messages(user("a"), rejected="yes"), "identical responses"),
         (messages(user("a"), rejected=" "), "empty response"),
         (messages(user("a"), rejected=None), "text that is not a string"),
-        (messages(user("a"), rejected=[{"type": "text", "text": "no"}]), "text that is not a string"),
+        (messages(user("a"), rejected=[{"type": "text"}]), "text that is not a string"),
+        (messages(user("a"), rejected=[{"type": "image"}]), "content with parts other than text"),
+        (messages(user("a"), rejected=["no"]), "text that is not a string"),
+        (messages(user("a"), rejected=[]), "text that is not a string"),
         (messages(user("a")) | {"rejected": None}, "no value for `rejected`"),
         (messages(user("a")) | {"rejected": "no"}, "not a list of {role, content} messages"),
         (messages(user("a")) | {"rejected": []}, "not a list of {role, content} messages"),
@@ -220,14 +173,18 @@ def test_strings_are_refused_with_a_reason(row: dict[str, Any], expected: str) -
             "last turn is not the assistant's",
         ),
         (messages(user("a"), prompt="b"), "prompt is no turn of the messages"),
-        (messages(user("a"), prompt=[system("s"), user("a")]), "prompt is no turn of the messages"),
+        (messages(user("a"), prompt=[system("s"), user("b")]), "prompt is no turn of the messages"),
+        (
+            messages(system("t"), user("a"), prompt=[system("s"), user("a")]),
+            "prompt is no turn of the messages",
+        ),
         (messages(), "no turn before the response"),
         (messages(prompt=7), "not a list of {role, content} messages"),
         (messages(user("\ud83d")), "text that is not valid Unicode"),
     ],
 )
 def test_messages_are_refused_with_a_reason(row: dict[str, Any], expected: str) -> None:
-    assert reason(row, Shape.MESSAGES) == expected
+    assert reason(row, messages(user("a"))) == expected
 
 
 @pytest.mark.parametrize(
@@ -242,4 +199,43 @@ def test_messages_are_refused_with_a_reason(row: dict[str, Any], expected: str) 
     ],
 )
 def test_transcripts_are_refused_with_a_reason(rejected: Any, expected: str) -> None:
-    assert reason(TRANSCRIPTS | {"rejected": rejected}, Shape.TRANSCRIPTS) == expected
+    assert reason(TRANSCRIPTS | {"rejected": rejected}, TRANSCRIPTS) == expected
+
+
+@pytest.mark.parametrize("alias", ["user", "human", "prompter", "User", "HUMAN"])
+def test_users_go_by_several_names(alias: str) -> None:
+    assert messages_of([{"role": alias, "content": "a"}]) == turns(user("a"))
+
+
+@pytest.mark.parametrize("alias", ["assistant", "gpt", "chatgpt", "bot", "model", "ASSISTANT"])
+def test_assistants_go_by_several_names(alias: str) -> None:
+    assert messages_of({"from": alias, "value": "a"}) == turns(assistant("a"))
+
+
+def test_content_may_be_parts_of_text() -> None:
+    parts = [{"type": "text", "text": "a ", "image": None}, {"type": "text", "text": "b"}]
+    assert text_of(parts) == "a b"
+    assert messages_of([system(parts)]) == turns(system("a b"))
+
+
+def test_the_first_message_tells_a_list_of_messages() -> None:
+    assert is_messages([user("a"), 7])
+    assert is_messages(({"from": "gpt", "value": 1},))
+    assert not any(
+        map(is_messages, ([], [{}], ["a"], "ab", None, user("a"), [{"role": "user", "value": "a"}]))
+    )
+
+
+def test_a_response_is_text_or_the_last_of_messages() -> None:
+    assert any_answer("a") == Answer("a")
+    assert any_answer(assistant("a")) == Answer("a", is_message=True)
+    assert any_answer([user("q"), assistant("a")]) == Answer("a", turns(user("q")), is_message=True)
+
+
+def test_a_plain_prompt_is_continued_by_text_and_answered_by_messages() -> None:
+    asked = Asked("q", plain=True)
+    assert pair_of(asked, Answer("a"), Answer("b"), "row 1").prompt == "q"
+    better, worse = (any_answer(assistant(text)) for text in "ab")
+    assert pair_of(asked, better, worse, "row 1").prompt == turns(user("q"))
+    with pytest.raises(UnusableRowError, match="prompts differ"):
+        pair_of(asked, Answer("a"), any_answer(assistant("b")), "row 1")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orpo.data.pairs import Message, UnusableRowError
-from orpo.data.transcripts import is_transcript, split_transcript, transcript_turns
+from orpo.data.transcripts import embedded_turns, is_transcript, split_transcript, transcript_turns
 
 SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
@@ -79,3 +79,23 @@ def test_text_is_a_transcript_if_the_assistant_speaks_in_it() -> None:
     assert is_transcript("\n\nHuman: a\n\nAssistant: b")
     assert not is_transcript("\n\nHuman: a")
     assert not is_transcript("The Human: and the Assistant: met.")
+
+
+@given(turns)
+def test_turns_before_a_response_are_found_in_a_prompt(history: tuple[Message, ...]) -> None:
+    assert embedded_turns(render(history)) == history
+    assert embedded_turns(render(history) + " \n") == history
+
+
+def test_turns_of_helpsteer_are_found_in_a_prompt() -> None:
+    prompt = "a\nb\n\n<extra_id_1>Assistant\nc\n<extra_id_1>User\nd\n"
+    turns = (Message("user", "a\nb"), Message("assistant", "c"), Message("user", "d"))
+    assert embedded_turns(prompt) == turns
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "q", "What follows \n\nHuman: a\n\nAssistant:", "\n\nHuman: a\n\nAssistant: b", "\n\nHuman: a"],
+)
+def test_other_text_is_one_turn(text: str) -> None:
+    assert embedded_turns(text) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,24 @@ def test_what_became_of_the_rows_is_said_with_an_example_in_harmless_characters(
     same = {"prompt": "p", "chosen": "a", "rejected": "a", "score": 1}
     with caplog.at_level(logging.INFO, logger="orpo"):
         prepare(folder, [hostile, same, same, *rows(2)])
-    assert "train: rows in memory: detected strings" in caplog.messages
+    detected = "strings (`chosen` and `rejected` continue the text of `prompt`)"
+    assert f"train: rows in memory: detected: {detected}" in caplog.messages
     assert "train: columns not used: score" in caplog.messages
     assert "train: 3 of 5 rows kept\n  dropped 2: identical responses (first: row 2)" in caplog.messages
     assert "  example row 1\n    prompt    �[31mred↵\n    chosen    a\n    rejected  b" in caplog.messages
+
+
+def test_the_options_of_a_source_are_those_of_the_configuration(folder: Path, tmp_path: Path) -> None:
+    judged = [{"q": f"{i}?", "a": "yes", "b": "no", "label": i % 3, "split": "x"} for i in range(9)]
+    file = tmp_path / "judged.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in judged), encoding="utf-8")
+    columns = {"prompt": "q", "responses": ["a", "b"], "preferred": "label"}
+    source = {
+        "path": str(file),
+        "columns": columns | {"values": {"0": 0, "1": 1, "2": "tie"}},
+        "where": {"label": "!= 1"},
+    }
+    data = prepare(folder, train=source)
+    assert data.record["train"][0]["dropped"] == {"tie": 3, "does not meet `where`: label != 1": 3}
+    assert data.record["train"][0]["detected"] == "columns (as the source's `columns` say)"
+    assert len(data.train) == 3

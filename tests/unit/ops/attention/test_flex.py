@@ -144,9 +144,9 @@ def test_tiles_far_from_everything_seen_are_not_visited(lengths: tuple[int, int,
     assert counts[0] <= 4 * tiles
 
 
+@torch._dynamo.config.patch(recompile_limit=8)  # restored afterwards
 def test_rows_of_any_length_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of dynamo, which decides it; what it hands on is run as it is."""
-    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 8)  # restored afterwards
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     compiled = flex._kernel.__wrapped__("cuda")
     monkeypatch.setattr(flex, "_kernel", lambda device: compiled)

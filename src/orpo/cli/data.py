@@ -1,0 +1,96 @@
+"""`orpo data`: look at preference data before training on it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from orpo.cli.messages import one_clear_message, quiet_libraries
+from orpo.config import load_config
+from orpo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from orpo.doctor.request import Request
+
+data_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at preference data before you train on it.",
+)
+
+
+@data_app.callback()
+def _verbs() -> None:
+    """Keep `orpo data check` a verb although it is the only one."""
+
+
+@data_app.command(no_args_is_help=True)
+def check(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE_OR_CONFIG",
+            help="A data file, a folder, a Hub id, or the YAML file of a run (its data, model and template).",
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Check the tokens of this model: a folder or a Hub id.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens of prompt + response; else the config's, or 2048.")
+    ] = None,
+    max_dropped: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the rows that may be dropped before that is fatal.")
+    ] = 0.2,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML page to this file.")] = None,
+) -> None:
+    """Say what is wrong with preference data, and what to do about it.
+
+    Exit code 3 if something is fatal.
+
+    Example: orpo data check pairs.jsonl --model HuggingFaceTB/SmolLM2-135M --html check.html
+    """
+    with one_clear_message():
+        quiet_libraries()
+        request = _request(source, model, max_length, max_dropped)
+        from orpo.doctor.examine import examine
+        from orpo.doctor.page import as_page
+        from orpo.doctor.record import as_record
+        from orpo.doctor.table import as_table
+
+        report = examine(request)
+        if html is not None:
+            _write(html, as_page(report))
+        if as_json:
+            sys.stdout.write(json.dumps(as_record(report)) + "\n")
+        else:
+            Console(highlight=False).print(as_table(report))
+    if report.fatal:
+        raise typer.Exit(DataError.exit_code)
+
+
+def _request(source: str, model: str | None, max_length: int | None, max_dropped: float) -> Request:
+    """What the arguments ask for; those that are given win over the config."""
+    from orpo.doctor.request import request_for_config, request_for_source
+
+    if Path(source).suffix in (".yaml", ".yml"):
+        request = request_for_config(load_config(source).config, max_dropped=max_dropped)
+    else:
+        request = request_for_source(source, max_dropped=max_dropped)
+    if model is not None:
+        request = replace(request, model=model, revision=None)
+    return request if max_length is None else replace(request, max_length=max_length)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--html: cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,41 @@
+"""Short ways to write rows of preference data, and to read them back as pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orpo.data.pairs import Message
+from orpo.data.read import read_pairs
+from orpo.data.spec import SourceSpec
+from orpo.data.table import PairTable
+from tests.datafiles import write_rows
+
+
+def user(content: Any) -> dict[str, Any]:
+    return {"role": "user", "content": content}
+
+
+def assistant(content: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": content}
+
+
+def system(content: Any) -> dict[str, Any]:
+    return {"role": "system", "content": content}
+
+
+def turns(*messages: dict[str, Any]) -> tuple[Message, ...]:
+    """Messages as they are read."""
+    return tuple(Message(message["role"], message["content"]) for message in messages)
+
+
+def load(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> PairTable:
+    """The pairs of a file with exactly these rows, read with the options of a source."""
+    path = write_rows(folder / "rows.jsonl", rows)
+    return read_pairs([SourceSpec(str(path), **options)], role="train")
+
+
+def texts(table: PairTable) -> list[tuple[str, str]]:
+    """Chosen and rejected text of every pair."""
+    return [(pair.chosen, pair.rejected) for pair in table]

@@ -1,0 +1,105 @@
+"""Whatever rows hold, each is kept or counted as dropped, or the source is refused with a message."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orpo.data.pairs import RowCounts
+from orpo.data.read import read_pairs
+from orpo.data.rows import Row
+from orpo.data.schemas import SCHEMAS, Settings
+from orpo.data.spec import Policy
+from orpo.data.table import to_arrow
+from orpo.errors import OrpoError
+from tests.unit.data.schemas.test_registry import CASES
+
+text = st.text(max_size=6) | st.sampled_from(
+    [
+        *("", " ", "\0", "\ud83d", "\x1b[31m", "nan", "1e999", "tie", "x" * 5000),
+        *("\n\nHuman: a\n\nAssistant:", "<extra_id_1>User\n", "<extra_id_1>", "[{'role': 'user'}]"),
+    ]
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.just(10**400)
+    | st.floats()
+    | text
+    | st.binary(max_size=3)
+    | st.just(object())
+)
+roles = st.sampled_from(["user", "assistant", "system", "gpt", "tool", "", None, 7]) | text
+keys = st.sampled_from(
+    ["role", "content", "from", "value", "type", "text", "tool_calls", "messages", "offset"]
+)
+keys |= st.sampled_from(["input", "output", "answer", "rank", "response", "overall_score"]) | text
+
+
+def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    message = st.fixed_dictionaries({"role": roles, "content": inner})
+    part = st.fixed_dictionaries({"type": st.sampled_from(["text", "image", None]), "text": inner})
+    items = inner | message | part
+    return st.lists(items, max_size=3) | st.tuples(items, items) | st.dictionaries(keys, inner, max_size=3)
+
+
+values = st.recursive(scalars, nested, max_leaves=8)
+columns = sorted(
+    {name for schema in SCHEMAS for layout in schema.layouts.values() for name in layout.columns}
+)
+LAYOUTS = [layout for schema in SCHEMAS for layout in schema.layouts.values()]
+
+
+def accounted(counts: RowCounts, rows: int) -> bool:
+    return counts.kept + sum(counts.dropped.values()) == rows
+
+
+@given(st.data(), st.sampled_from(LAYOUTS))
+@settings(max_examples=400, deadline=None)
+def test_every_layout_accounts_for_every_row(data: st.DataObject, layout: Any) -> None:
+    row = st.dictionaries(st.sampled_from(layout.columns), values)
+    rows = data.draw(st.lists(row, min_size=1, max_size=4))
+    counts = RowCounts()
+    numbered = [Row(f"row {number}", row) for number, row in enumerate(rows, 1)]
+    policy = data.draw(st.sampled_from(get_args(Policy)))
+    to_arrow(layout.pairs(numbered, Settings(policy=policy), counts))
+    assert accounted(counts, len(rows))
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(columns) | text, values), max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_every_source_is_read_or_refused_with_a_message(rows: list[dict[str, Any]]) -> None:
+    try:
+        counts = read_pairs([rows], role="train").counts
+    except OrpoError:
+        return
+    assert accounted(counts, len(rows))
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, good: Any) -> Any:
+    """A value with something else somewhere in it."""
+    if isinstance(good, dict) and good and draw(st.integers(0, 3)):
+        key = draw(st.sampled_from(sorted(good)))
+        return good | {key: draw(spoilt(good[key]))}
+    if isinstance(good, list) and good and draw(st.integers(0, 3)):
+        place = draw(st.integers(0, len(good) - 1))
+        return [*good[:place], draw(spoilt(good[place])), *good[place + 1 :]]
+    return draw(values)
+
+
+@given(st.data(), st.sampled_from(sorted(CASES)))
+@settings(max_examples=500, deadline=None)
+def test_a_row_of_a_known_data_set_with_one_bad_value_is_kept_or_counted(
+    data: st.DataObject, name: str
+) -> None:
+    good = CASES[name][1]
+    key = data.draw(st.sampled_from(sorted(good)))
+    bad = good | {key: data.draw(spoilt(good[key]))}
+    table = read_pairs([[good, good, good, bad]], role="train")
+    assert table.counts.kept in (3, 4)
+    assert accounted(table.counts, 4)
+    assert len(table) == table.counts.kept
