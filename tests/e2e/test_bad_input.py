@@ -187,23 +187,17 @@ def test_a_corrupt_line_is_named_with_its_number(workspace: Workspace) -> None:
     assert not workspace.output.exists()
 
 
-def test_wrong_columns_are_shown_with_a_mapping_that_works(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [
-        {"instruction": f"{i} + 1 =", "output_1": f" {i}", "output_2": f" {i + 1}", "preference": 2}
-        for i in range(24)
-    ]
+def test_wrong_columns_are_shown_with_a_map_that_works_once_it_is_filled_in(workspace: Workspace) -> None:
+    rows = [{"task": f"{i} + 1 =", "good": f" {i + 1}", "bad": f" {i}"} for i in range(24)]
     train = workspace.folder / "train.jsonl"
     train.write_text("".join(json.dumps(row) + "\n" for row in rows))
     outcome = workspace.train()
-    assert_refused(outcome, DATA, f"{train}: the columns do not make preference pairs", "preference   number")
+    assert_refused(outcome, DATA, f"{train}: the columns do not make preference pairs", "task", "FILL_IN")
     assert not workspace.output.exists()
 
-    monkeypatch.chdir(workspace.folder)
-    program = outcome.err[outcome.err.index("import json") :]
-    exec(compile(program, "the hint", "exec"), {})
-    assert workspace.train("data.train=pairs.jsonl", "training.max_steps=1").code == 0
+    columns = {"messages": "task", "chosen": "good", "rejected": "bad"}
+    overrides = (f"data.train.columns.{key}={value}" for key, value in columns.items())
+    assert workspace.train(f"data.train.path={train}", *overrides, "training.max_steps=1").code == 0
 
 
 def test_when_no_row_can_be_used_every_reason_is_counted(workspace: Workspace) -> None:
