@@ -109,7 +109,8 @@ def test_scores_and_gradients_do_not_depend_on_the_layout(
     scale = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     for scorer in others:
         found, found_gradients = run(scorer, pairs)
-        torch.testing.assert_close(found, scores, rtol=1e-7, atol=1e-9)
+        # Both families compute their norms in float32, whatever the type of the model.
+        torch.testing.assert_close(found, scores, rtol=1e-5, atol=1e-6)
         assert found_gradients.keys() == gradients.keys()
         for parameter, gradient in gradients.items():
-            assert (found_gradients[parameter] - gradient).norm() <= 1e-6 * scale, parameter
+            assert (found_gradients[parameter] - gradient).norm() <= 1e-5 * scale, parameter
