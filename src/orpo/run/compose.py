@@ -383,6 +383,6 @@ def _announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: 
 def _advise_on_bfloat16(precision: str, parameters: int) -> None:
     """`auto` is float32 on any processor, so that a run does not depend on which; say what that costs."""
     if precision == "auto" and parameters > SMALL_MODEL and processor_has_bfloat16():
-        log.info("this processor has bfloat16: training.precision=bfloat16 makes steps about twice as fast")
+        log.info("this processor has bfloat16: training.precision=bfloat16 makes steps faster")
     if precision == "bfloat16" and not processor_has_bfloat16():
         log.warning("this processor emulates bfloat16: training.precision=float32 is faster")
