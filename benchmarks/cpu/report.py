@@ -253,6 +253,7 @@ def draw(found: Sequence[Results], path: Path) -> None:
         )
         for axis, (what, figures, times) in zip(row, panels, strict=True):
             sides = [side for side in LADDER if side in figures]
+            axis.set_visible(bool(sides))
             bars = axis.barh(
                 [LABELS[side] for side in sides],
                 [figures[side] for side in sides],
