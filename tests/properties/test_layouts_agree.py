@@ -1,12 +1,12 @@
 """All layouts give the same scores and the same gradient, whatever the lengths of the pairs.
 
-In float64; what is left is the rounding of norms, which models compute in float32 themselves.
+In float64 throughout: norms, which models compute in float32 whatever their type, are replaced.
 """
 
 from __future__ import annotations
 
 import random
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
+from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from orpo.batch import Layout
 from orpo.data.collate import batch_totals, collate
@@ -29,6 +31,9 @@ Lengths = list[tuple[int, int, int]]
 """Tokens of prompt, chosen and rejected response."""
 
 OBJECTIVE = ORPO(0.5, "trl")
+
+TOLERANCE = {"llama": 1e-12, "gemma2": 1e-7}
+"""Relative; the plain path of gemma2 has a softmax in float32 left."""
 
 
 def llama() -> PreTrainedModel:
@@ -57,10 +62,20 @@ def gemma2() -> PreTrainedModel:
     return Gemma2ForCausalLM(config)
 
 
+def double_norm(norm: LlamaRMSNorm | Gemma2RMSNorm, hidden_states: Tensor) -> Tensor:
+    """What the norm computes, in the type of its input."""
+    offset, epsilon = (1, norm.eps) if isinstance(norm, Gemma2RMSNorm) else (0, norm.variance_epsilon)
+    scale = torch.rsqrt(hidden_states.square().mean(-1, keepdim=True) + epsilon)
+    return hidden_states * scale * (offset + norm.weight)
+
+
 @cache
 def scorers(name: str) -> list[PairScorer]:
     """Of one float64 model: every layout with the fused head, and padded rows with whole logits."""
     model: Any = {"llama": llama, "gemma2": gemma2}[name]().double().eval()
+    for module in model.modules():
+        if isinstance(module, LlamaRMSNorm | Gemma2RMSNorm):
+            module.forward = partial(double_norm, module)  # type: ignore[method-assign]
     found = [build_scorer(model, layout=layout, max_length=64) for layout in Layout]
     assert all(isinstance(scorer.head, FusedHead) for scorer in found)
     return [PairScorer(model, layout=Layout.PADDED, head=None), *found]
@@ -109,8 +124,7 @@ def test_scores_and_gradients_do_not_depend_on_the_layout(
     scale = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
     for scorer in others:
         found, found_gradients = run(scorer, pairs)
-        # Both families compute their norms in float32, whatever the type of the model.
-        torch.testing.assert_close(found, scores, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found, scores, rtol=TOLERANCE[name], atol=0.01 * TOLERANCE[name])
         assert found_gradients.keys() == gradients.keys()
         for parameter, gradient in gradients.items():
-            assert (found_gradients[parameter] - gradient).norm() <= 1e-5 * scale, parameter
+            assert (found_gradients[parameter] - gradient).norm() <= 10 * TOLERANCE[name] * scale, parameter

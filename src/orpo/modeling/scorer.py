@@ -1,4 +1,4 @@
-"""The one root module of a run: model and scores together, so that DDP's hooks see every forward."""
+"""From a micro-batch to its scores: the model's own forward pass, and the head."""
 
 from __future__ import annotations
 

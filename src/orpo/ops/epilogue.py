@@ -35,20 +35,21 @@ def log_normalise(outputs: Tensor, targets: Tensor, transform: LogitTransform) -
     """Log-probabilities of the targets, and what normalises each row.
 
     Args:
-        outputs: (n, V) of the output head, float32 or float64.
+        outputs: (n, V) of the output head, of any floating type; the arithmetic is float32 at least.
         targets: (n,) token ids.
         transform: from the head's outputs to logits.
 
     Returns:
-        (n,) log p(target), and (n,) logsumexp of the logits.
+        (n,) log p(target), and (n,) logsumexp of the logits, float32 at least.
     """
     if (kernels := _kernels(outputs)) is not None:
         return kernels.log_normalise(outputs, targets, transform)
-    log_probs = outputs.new_empty(len(outputs))
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    log_probs = outputs.new_empty(len(outputs), dtype=wide)
     normalisers = torch.empty_like(log_probs)
     scratch: Tensor | None = None
     for piece in _pieces(outputs):
-        logits = transform(outputs[piece])
+        logits = transform(outputs[piece].to(wide))
         if scratch is None:
             scratch = torch.empty_like(logits)
         # The fused kernel writes as many numbers, but into the cache; logsumexp reads its input five times.

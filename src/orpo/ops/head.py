@@ -54,11 +54,23 @@ def target_log_probs(
     Returns:
         (N,) log-probabilities, float32, or float64 for float64 states.
     """
-    kind = hidden.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     return _TargetLogProbs.apply(  # type: ignore[no-any-return]
-        hidden, weight, bias, targets, transform, chunk_size, keep_rows, dtype, weight_gradient
+        hidden,
+        weight,
+        bias,
+        targets,
+        transform,
+        chunk_size,
+        keep_rows,
+        product_dtype(hidden),
+        weight_gradient,
     )
+
+
+def product_dtype(hidden: Tensor) -> torch.dtype:
+    """The type of the products: autocast's where it is enabled, else that of the states."""
+    kind = hidden.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
 
 
 class _TargetLogProbs(torch.autograd.Function):
@@ -161,21 +173,27 @@ def _chunks(rows: int, size: int, kept: int) -> Iterator[slice]:
 
 
 def _head_outputs(states: Tensor, head: Tensor, bias: Tensor | None, store: Tensor | None) -> Tensor:
-    """(n, V) outputs of the head in float32 at least; also in `store`, in its type, if given."""
-    if store is not None and store.dtype == _wide(store.dtype):
-        outputs = torch.mm(states, head.T, out=store)
-    else:
-        outputs = _product(states, head.T)
+    """(n, V) outputs of the head, on a GPU in float32 at least; also in `store`, in its type, if given."""
+    if not _accumulates_wide(states):
+        if bias is None:
+            return torch.mm(states, head.T, out=store)
+        return torch.addmm(bias.to(states.dtype), states, head.T, out=store)
+    outputs = _product(states, head.T)
     if bias is not None:
         outputs += bias
-    if store is not None and store.dtype != outputs.dtype:
+    if store is not None:
         store.copy_(outputs)
     return outputs
 
 
+def _accumulates_wide(operand: Tensor) -> bool:
+    """Whether a product of half-precision operands can be had as it was summed, before it is rounded."""
+    return operand.is_cuda and operand.dtype in (torch.float16, torch.bfloat16)
+
+
 def _product(left: Tensor, right: Tensor) -> Tensor:
     """Matrix product in float32 at least; on a GPU without rounding to the operands' type."""
-    if left.is_cuda and left.dtype in (torch.float16, torch.bfloat16):
+    if _accumulates_wide(left):
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).to(_wide(left.dtype))
 

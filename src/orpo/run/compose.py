@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
@@ -27,34 +24,27 @@ from orpo.config import (
     load_config,
     parse_config,
 )
-from orpo.config.schema import TrainingSection
-from orpo.data.batching import tokens_held
 from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
-from orpo.modeling.head import FusedHead, OutputHead
 from orpo.modeling.load import LoadedModel, load_model, padding_id
 from orpo.modeling.lora import add_lora
 from orpo.modeling.save import save_model
-from orpo.modeling.scorer import PairScorer, causal_model
 from orpo.objectives import OBJECTIVES, Objective
 from orpo.ops.distributed import World, join_world
 from orpo.ops.memory import is_out_of_memory, out_of_memory_message
-from orpo.ops.precision import autocast_dtype, processor_has_bfloat16
+from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
-from orpo.run.data import PreparedData, Rows, prepare_data
+from orpo.run.data import Rows, prepare_data
+from orpo.run.record import announce, definition_record, engine_record, summary_record
 from orpo.rundir import RunDirectory, Status, require_free, writing
-from orpo.training.budget import TokenBudget
 from orpo.training.callbacks import tracker_callbacks
 from orpo.training.loop import TrainingLoop
 from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
-
-SMALL_MODEL = 10_000_000
-"""Parameters up to which the type of the products hardly matters on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +162,7 @@ def _train(
     )
     if settings.compile:
         compile_layers(source.model)
-    _announce(config, scorer, data, dtype)
+    announce(config, scorer, data, dtype)
 
     run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
 
@@ -221,8 +211,8 @@ def _train(
         output=config.output,
         callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
     )
-    definition = _definition(config, source, data, scorer) | {
-        "engine": _engine(settings, scorer, world, dtype, loop.budget)
+    definition = definition_record(config, source, data, scorer) | {
+        "engine": engine_record(settings, scorer, world, dtype, loop.budget)
     }
     if run_dir is not None:
         # Only now: the loop may refuse its settings, and a failed start leaves nothing behind.
@@ -240,7 +230,7 @@ def _train(
     finally:
         if progress is not None:
             progress.close()
-        summary = _summary(status, loop, data, time.perf_counter() - started)
+        summary = summary_record(status, loop, data, time.perf_counter() - started)
         if run_dir is not None:
             run_dir.write_summary(summary)
         if status == "interrupted":
@@ -248,21 +238,6 @@ def _train(
                 "stopped after step %d of %d; run directory: %s", loop.step, loop.total_steps, config.output
             )
     return TrainingResult(Path(config.output).expanduser(), model, source.tokenizer, summary)
-
-
-def _summary(status: Status, loop: TrainingLoop, data: PreparedData, seconds: float) -> dict[str, Any]:
-    """What summary.json holds."""
-    evaluations = [metrics for _, metrics in loop.evaluations]
-    return {
-        "status": status,
-        "steps": loop.step,
-        "model_step": loop.model_step,
-        "max_tokens": [asdict(change) for change in loop.budget.changes],
-        "train": loop.last_train,
-        "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
-        "rows": data.record,
-        "wall_seconds": seconds,
-    }
 
 
 def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | PeftModel:
@@ -290,99 +265,3 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
 def _objective(config: ObjectiveSection) -> Objective:
     coefficients = config.model_dump(exclude={"name"})
     return OBJECTIVES[config.name](**coefficients)
-
-
-def _definition(
-    config: RunConfig, source: LoadedModel, data: PreparedData, scorer: PairScorer
-) -> dict[str, Any]:
-    """What definition.json holds of the optimisation."""
-    lora = config.model.lora
-    parameters = list(scorer.parameters())
-    return {
-        "objective": config.objective.model_dump(by_alias=True),
-        "model": {
-            "name": config.model.name,
-            "revision": config.model.revision,
-            "commit": source.commit,
-            "random_init": config.model.random_init,
-            "lora": lora.model_dump() if lora is not None else None,
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        },
-        "template": {"name": data.template.name, "sha256": data.template.sha256},
-        "data": {**data.record, "max_length": data.max_length, "truncation": config.data.truncation},
-        "versions": {"python": platform.python_version()}
-        | {
-            name: version(name)
-            for name in ("orpo", "torch", "transformers", "peft", "datasets", "tokenizers")
-        },
-    }
-
-
-def _engine(
-    settings: TrainingSection,
-    scorer: PairScorer,
-    world: World,
-    dtype: torch.dtype | None,
-    budget: TokenBudget,
-) -> dict[str, Any]:
-    """What definition.json holds of that which changes speed, memory and rounding, and nothing else."""
-    return {
-        "device": world.device.type,
-        "processes": world.size,
-        "precision": _precision(scorer, dtype),
-        "layout": scorer.layout,
-        "head": _head_kind(scorer.head),
-        "compile": settings.compile,
-        "max_tokens": budget.tokens,
-    }
-
-
-def _precision(scorer: PairScorer, dtype: torch.dtype | None) -> str:
-    """The type of the matrix products: autocast's, or that of the weights."""
-    return str(dtype or causal_model(scorer.model).dtype).removeprefix("torch.")
-
-
-def _head_kind(head: OutputHead | None) -> str:
-    """How log-probabilities come about: without whole logits, in pieces of them, or from all of them."""
-    if head is None:
-        return "logits"
-    return "fused" if isinstance(head, FusedHead) else "module"
-
-
-def _announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: torch.dtype | None) -> None:
-    """Say what is about to be optimised, on what."""
-    max_tokens = config.training.max_tokens
-    parameters = list(scorer.parameters())
-    trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    log.info(
-        "model: %s, %s parameters, %s trained, %s products",
-        config.model.name,
-        f"{sum(p.numel() for p in parameters):,}",
-        f"{trainable:,}",
-        _precision(scorer, dtype),
-    )
-    if scorer.model.device.type == "cpu":
-        _advise_on_bfloat16(config.training.precision, sum(p.numel() for p in parameters))
-    log.info(
-        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, max_tokens %s, layout %s",
-        config.objective.name,
-        config.objective.definition,
-        config.objective.lambda_,
-        data.template.name,
-        config.training.batch_size,
-        max_tokens,
-        scorer.layout,
-    )
-    if max_tokens != "auto" and (
-        alone := sum(tokens_held(row[None], scorer.layout) > max_tokens for row in data.train.lengths)
-    ):
-        log.info("%d pairs exceed training.max_tokens and run alone", alone)
-
-
-def _advise_on_bfloat16(precision: str, parameters: int) -> None:
-    """`auto` is float32 on any processor, so that a run does not depend on which; say what that costs."""
-    if precision == "auto" and parameters > SMALL_MODEL and processor_has_bfloat16():
-        log.info("this processor has bfloat16: training.precision=bfloat16 makes steps faster")
-    if precision == "bfloat16" and not processor_has_bfloat16():
-        log.warning("this processor emulates bfloat16: training.precision=float32 is faster")

@@ -16,6 +16,7 @@ from orpo.batch import MicroBatch, Totals
 from orpo.modeling.head import FusedHead
 from orpo.modeling.scorer import PairScorer, collect
 from orpo.objectives import Objective, ObjectiveOutput
+from orpo.ops.head import product_dtype
 from orpo.ops.means import add_shares
 
 
@@ -62,9 +63,11 @@ class PairLoss(nn.Module):
         totals: Totals,
         factor: Tensor,
     ) -> ObjectiveOutput:
-        # Leaves of their own, so that a part's backward pass ends here and not in the model's gradients.
-        weight, bias = (_leaf(parameter) for parameter in (head.layer.weight, head.layer.bias))
-        assert weight is not None
+        # Leaves of their own, so that a part's backward pass ends here and not in the model's gradients; the
+        # weights in the type of the products, so that not every part converts them.
+        layer = head.layer
+        weight = layer.weight.detach().to(product_dtype(states)).requires_grad_(layer.weight.requires_grad)
+        bias = None if layer.bias is None else layer.bias.detach().requires_grad_(layer.bias.requires_grad)
         wide = torch.promote_types(weight.dtype, torch.float32)
         grad_weight = torch.zeros_like(weight, dtype=wide) if weight.requires_grad else None
         grad_states = torch.empty_like(states)
@@ -84,16 +87,12 @@ class PairLoss(nn.Module):
             add_shares(metrics, output.metrics)
         inputs, gradients = [states], [grad_states]
         if grad_weight is not None:
-            inputs.append(head.layer.weight)
-            gradients.append(grad_weight.to(weight.dtype))
+            inputs.append(layer.weight)
+            gradients.append(grad_weight.to(layer.weight.dtype))
         if bias is not None and bias.grad is not None:
-            inputs.append(head.layer.bias)
+            inputs.append(layer.bias)
             gradients.append(bias.grad)
         return ObjectiveOutput(_WithGradients.apply(loss, gradients, *inputs), metrics)
-
-
-def _leaf(parameter: Tensor | None) -> Tensor | None:
-    return None if parameter is None else parameter.detach().requires_grad_(parameter.requires_grad)
 
 
 class _WithGradients(torch.autograd.Function):

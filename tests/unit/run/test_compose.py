@@ -102,20 +102,6 @@ def test_an_evaluation_that_runs_out_of_memory_halves_the_budget_for_the_rest_of
     assert metrics[0] == metrics[1]
 
 
-def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
-    chosen = run(base).summary["max_tokens"]
-    assert chosen == [{"step": 0, "tokens": 4096, "why": "speed cap"}]
-    assert RunDirectory(base.with_name("run")).read_definition()["engine"] == {
-        "device": "cpu",
-        "processes": 1,
-        "precision": "float32",
-        "layout": "shared",
-        "head": "fused",
-        "compile": False,
-        "max_tokens": 4096,
-    }
-
-
 def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(base: Path) -> None:
     class NeedsTrainer(TrainerCallback):
         def __init__(self, trainer: object) -> None:
@@ -134,19 +120,6 @@ def test_low_precision_weights_are_trained_with_a_warning(
     assert "bfloat16 products" in caplog.text
     assert "updates smaller than its resolution are lost" in caplog.text
     assert {parameter.dtype for parameter in result.model.parameters()} == {torch.bfloat16}
-
-
-def test_what_is_about_to_happen_is_announced(base: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="orpo"):
-        run(base, "training.max_tokens=20", "objective.lambda=0.25", "objective.definition=trl")
-    assert "objective: orpo, definition trl, lambda 0.25" in caplog.text
-    assert "8 pairs per step, max_tokens 20, layout shared" in caplog.text
-    assert "float32 products" in caplog.text
-    # A shared row holds the bytes of all three texts, and an EOS after each response.
-    held = [len(row["prompt"] + row["chosen"] + row["rejected"]) + 2 for row in rows(16)]
-    alone = sum(tokens > 20 for tokens in held)
-    assert 0 < alone < 16
-    assert f"{alone} pairs exceed training.max_tokens and run alone" in caplog.text
 
 
 def test_random_weights_follow_the_seed_and_not_the_pretrained_ones(base: Path) -> None:
