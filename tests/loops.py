@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,38 +15,47 @@ from transformers import LlamaForCausalLM, TrainerCallback
 from orpo.batch import Layout
 from orpo.config.schema import TrainingSection
 from orpo.data.pairs import TokenizedPair
-from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
+from orpo.data.tokenized import ShardBuilder, TokenizedPairs
 from orpo.modeling.engine import build_scorer
-from orpo.objectives import ORPO
-from orpo.objectives.orpo import Definition
+from orpo.objectives import ORPO, Objective
 from orpo.ops.distributed import World
 from orpo.rundir import RunDirectory
 from orpo.training.loop import TrainingLoop
 from tests.tiny import byte_tokenizer, tiny_llama
 
+OBJECTIVE = ORPO(0.5)
+
 ALONE = World(0, 1, torch.device("cpu"))
 
 
-def random_pairs(count: int) -> TokenizedPairs:
-    """Pairs of very uneven lengths, over the tiny model's vocabulary."""
+def random_pairs(count: int, *, mixed: bool = False) -> TokenizedPairs:
+    """Pairs of very uneven lengths, over the tiny model's vocabulary.
+
+    Args:
+        count: how many.
+        mixed: some of them are single responses, and their weights differ.
+    """
     rng = random.Random(11)
 
     def ids(low: int, high: int) -> tuple[int, ...]:
         return tuple(rng.randrange(3, 64) for _ in range(rng.randint(low, high)))
 
-    builder = TokenizedPairsBuilder()
+    builder = ShardBuilder()
     for i in range(count):
         long = 40 if i % 5 == 0 else 8
-        builder.add(TokenizedPair(ids(1, long), ids(1, long), ids(1, long), f"row {i}"), 2)
-    return builder.build()
+        prompt, chosen, rejected = ids(1, long), ids(1, long), ids(1, long)
+        pair = TokenizedPair(prompt, chosen, rejected, f"row {i}", answers=((len(prompt) // 2, len(prompt)),))
+        if mixed:
+            pair = replace(pair, rejected=() if i % 3 == 0 else rejected, weight=(1.0, 0.5, 2.0, 1.25)[i % 4])
+        builder.add(pair, 2)
+    return TokenizedPairs.of([builder.build()], sorted(builder.stop_ids))
 
 
 def make_loop(
     *,
     model: LlamaForCausalLM | PeftModel | None = None,
     pairs: TokenizedPairs | None = None,
-    definition: Definition = "paper",
-    lambda_: float = 0.5,
+    objective: Objective = OBJECTIVE,
     max_tokens: int | Literal["auto"] = 10**6,
     layout: Layout | Literal["auto"] = "auto",
     world: World = ALONE,
@@ -60,7 +70,7 @@ def make_loop(
         scorer=build_scorer(model or tiny_llama(initializer_range=0.2), layout=layout, max_length=128),
         tokenizer=byte_tokenizer(),
         pad_id=0,
-        objective=ORPO(lambda_, definition),
+        objective=objective,
         pairs=pairs or random_pairs(20),
         settings=TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings)),
         max_tokens=max_tokens,

@@ -48,22 +48,35 @@ def or_gradient(a_w: float, a_l: float) -> tuple[Real, Real]:
 
 @dataclass(frozen=True)
 class TokenPair:
-    """Log-probabilities of every scored token of one pair."""
+    """Log-probabilities of every scored token of one pair; without `rejected`, of one response."""
 
     prompt: Sequence[float]
     chosen: Sequence[float]
     rejected: Sequence[float]
+    weight: float = 1.0
 
 
 def mean(values: Sequence[float]) -> Real:
     return mp.fsum(values) / len(values)
 
 
-def orpo_loss(pairs: Sequence[TokenPair], lambda_: float, definition: str) -> Real:
-    """Eq. 6 over a batch: `paper` per pair, `trl` with the NLL pooled over prompt and chosen tokens."""
-    penalty = mean([or_loss(mean(p.chosen), mean(p.rejected)) for p in pairs])
+def weighted_mean(values: Sequence[Real], weights: Sequence[float]) -> Real:
+    return mp.fsum(mpf(w) * v for w, v in zip(weights, values, strict=True)) / mp.fsum(weights)
+
+
+def orpo_loss(pairs: Sequence[TokenPair], lambda_: float, definition: str, turns: str = "final") -> Real:
+    """Eq. 6 over a batch: `paper` per pair, `trl` with the NLL pooled over prompt and chosen tokens.
+
+    Single responses are in the NLL only; a weight multiplies what a pair adds to a mean, and counts in it.
+    With `turns` all, the paper's response is every scored token of the conversation.
+    """
+    whole = [p for p in pairs if p.rejected]
+    penalties = [or_loss(mean(p.chosen), mean(p.rejected)) for p in whole]
+    penalty = weighted_mean(penalties, [p.weight for p in whole]) if whole else mpf(0)
     if definition == "paper":
-        nll = mean([-mean(p.chosen) for p in pairs])
+        scored = [(*p.prompt, *p.chosen) if turns == "all" else p.chosen for p in pairs]
+        nll = weighted_mean([-mean(tokens) for tokens in scored], [p.weight for p in pairs])
     else:
-        nll = -mean([t for p in pairs for t in (*p.prompt, *p.chosen)])
+        by_token = [(-mpf(t), p.weight) for p in pairs for t in (*p.prompt, *p.chosen)]
+        nll = weighted_mean([value for value, _ in by_token], [weight for _, weight in by_token])
     return nll + mpf(lambda_) * penalty

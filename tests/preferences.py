@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from orpo.data.pairs import Message
-from orpo.data.read import read_pairs
+from orpo.data.read import read_examples
 from orpo.data.spec import SourceSpec
-from orpo.data.table import PairTable
+from orpo.data.table import ExampleTable
 from tests.datafiles import write_rows
 
 
@@ -30,12 +30,12 @@ def turns(*messages: dict[str, Any]) -> tuple[Message, ...]:
     return tuple(Message(message["role"], message["content"]) for message in messages)
 
 
-def load(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> PairTable:
+def load(folder: Path, rows: Sequence[dict[str, Any]], **options: Any) -> ExampleTable:
     """The pairs of a file with exactly these rows, read with the options of a source."""
     path = write_rows(folder / "rows.jsonl", rows)
-    return read_pairs([SourceSpec(str(path), **options)], role="train")
+    return read_examples([SourceSpec(str(path), **options)], role="train")
 
 
-def texts(table: PairTable) -> list[tuple[str, str]]:
+def texts(table: ExampleTable) -> list[tuple[str, str]]:
     """Chosen and rejected text of every pair."""
     return [(pair.chosen, pair.rejected) for pair in table]

@@ -21,12 +21,13 @@ from transformers import (
 )
 
 from orpo.batch import Layout
-from orpo.data import RowCounts, read_pairs
+from orpo.data import RowCounts, read_examples
 from orpo.data.batching import epoch_order, tokens_held
 from orpo.data.pairs import TokenizedPair
+from orpo.data.shards import tokenize_examples
 from orpo.data.templates import Template
-from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
-from orpo.data.tokens import PairTokenizer, tokenize_pairs
+from orpo.data.tokenized import ShardBuilder, TokenizedPairs
+from orpo.data.tokens import PairTokenizer
 
 SHARED = Path(os.environ.get("ORPO_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 """Folder with `data/` and `models/`; `../shared` beside the repository unless ORPO_SHARED names another."""
@@ -109,19 +110,19 @@ class Workload:
     def load(cls, size: Size, path: Path) -> Workload:
         """What `save` wrote."""
         record = json.loads(path.read_text(encoding="utf-8"))
-        builder = TokenizedPairsBuilder()
+        builder = ShardBuilder()
         for row in record["pairs"]:
             prompt, chosen, rejected = (tuple(row[name]) for name in ("prompt", "chosen", "rejected"))
             builder.add(TokenizedPair(prompt, chosen, rejected, row["where"]), record["stop_id"])
-        return cls(size, builder.build())
+        return cls(size, TokenizedPairs.of([builder.build()], sorted(builder.stop_ids)))
 
 
 def read_workload(dataset: str, size: Size, batches: int) -> Workload:
     """`batches` global batches of a data set, drawn without replacement in a seeded order."""
-    table = read_pairs([islice(_rows(dataset), size.rows)], role="train", transcripts="text")
+    table = read_examples([islice(_rows(dataset), size.rows)], role="train", transcripts="text")
     tokenizer = AutoTokenizer.from_pretrained(SHARED / "models" / size.model)
     pair_tokenizer = PairTokenizer(tokenizer, Template("none", None), max_length=size.max_length)
-    pairs = tokenize_pairs(table, pair_tokenizer, RowCounts())
+    pairs = tokenize_examples(table, pair_tokenizer, RowCounts())
     order = epoch_order(len(pairs), seed=SEED, epoch=0, shuffle=True)
     return Workload(size, pairs.select(order[: batches * size.batch_size]))
 

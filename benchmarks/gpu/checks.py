@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 from workload import dummy_tokenizer, new_model, read_pairs
 
-from orpo.batch import Layout, PackedAttention
+from orpo.batch import Layout, PackedAttention, PromptTokens
 from orpo.config.schema import TrainingSection
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import TokenizedPair
@@ -76,7 +76,7 @@ def _version(package: str) -> str:
 
 
 def _layout(pairs: Sequence[TokenizedPair], layout: Layout, device: torch.device) -> PackedAttention:
-    attention = collate(pairs, layout, pad_id=0, score_prompt=False).attention
+    attention = collate(pairs, layout, pad_id=0, prompt_tokens=PromptTokens.NONE).attention
     assert attention is not None
     return attention.to(device)
 
@@ -405,7 +405,7 @@ def _step_errors(record: Record, device: torch.device, smoke: bool) -> None:
     """Loss and gradient of both paths against the plain path in float64, float32 weights under autocast."""
     shape = "smoke" if smoke else "medium"
     pairs = read_pairs(shape, steps=1, batch_size=4 if smoke else 16, longest=20 if smoke else None).batch(0)
-    totals = batch_totals(pairs)
+    totals = batch_totals(pairs, PromptTokens.NONE)
 
     def run(layout: Layout, fused: bool, dtype: torch.dtype) -> tuple[float, Tensor]:
         weights = torch.float64 if dtype == torch.float64 else torch.float32
@@ -415,7 +415,7 @@ def _step_errors(record: Record, device: torch.device, smoke: bool) -> None:
             scorer = build_scorer(model, layout=layout, max_length=1024)
         else:
             scorer = PairScorer(model, layout=layout, head=None)
-        batch = collate(pairs, layout, pad_id=0, score_prompt=False).to(device)
+        batch = collate(pairs, layout, pad_id=0, prompt_tokens=PromptTokens.NONE).to(device)
         half = dtype == torch.bfloat16
         with scorer.attention():
             with torch.autocast(device.type, torch.bfloat16, enabled=half):

@@ -22,7 +22,7 @@ from timing import product_rate
 from transformers import PreTrainedModel, TrainerCallback
 from workload import CONFIGS, Pairs, dummy_tokenizer, new_model, read_pairs
 
-from orpo.batch import Layout, PackedAttention
+from orpo.batch import Layout, PackedAttention, PromptTokens
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import split_batch
 from orpo.data.collate import collate
@@ -360,7 +360,7 @@ def _report_memory(
         ),
         key=lambda chosen: sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in chosen),
     )
-    batch = collate(largest, Layout.SHARED, pad_id=0, score_prompt=False)
+    batch = collate(largest, Layout.SHARED, pad_id=0, prompt_tokens=PromptTokens.NONE)
     attention: PackedAttention | None = batch.attention
     assert attention is not None
     trained = [p for p in scorer.parameters() if p.requires_grad]

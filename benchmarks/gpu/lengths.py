@@ -15,9 +15,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from orpo.data import RowCounts, read_pairs
+from orpo.data import RowCounts, read_examples
+from orpo.data.shards import tokenize_examples
 from orpo.data.templates import Template
-from orpo.data.tokens import PairTokenizer, tokenize_pairs
+from orpo.data.tokens import PairTokenizer
 
 PAIRS = 1000
 MAX_LENGTH = 1024
@@ -32,10 +33,10 @@ def main() -> None:
     arguments = parser.parse_args()
 
     lines = (arguments.folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    table = read_pairs([iter(map(json.loads, lines))], role="train", transcripts="text")
+    table = read_examples([iter(map(json.loads, lines))], role="train", transcripts="text")
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     pair_tokenizer = PairTokenizer(tokenizer, Template("none", None), max_length=MAX_LENGTH)
-    pairs = tokenize_pairs(table, pair_tokenizer, RowCounts())
+    pairs = tokenize_examples(table, pair_tokenizer, RowCounts())
     record = {
         "source": "HH-RLHF harmless-base, the first pairs of the benchmark's training file",
         "tokenizer": f"{arguments.tokenizer.name}, {len(tokenizer)} tokens",

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from orpo.data.pairs import TokenizedPair
-from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
+from orpo.data.tokenized import ShardBuilder, TokenizedPairs
 
 SEED = 0
 STOP_ID = 2
@@ -129,7 +129,7 @@ def read_pairs(shape: str, *, steps: int, batch_size: int, longest: int | None =
     record = json.loads(Path(__file__).with_name("hh_lengths.json").read_text(encoding="utf-8"))
     rng = random.Random(SEED)
     lengths = record["lengths"]
-    builder = TokenizedPairsBuilder()
+    builder = ShardBuilder()
     vocab_size = CONFIGS[shape].vocab_size
     for number in rng.sample(range(len(lengths)), steps * batch_size):
         prompt, chosen, rejected = (
@@ -137,7 +137,7 @@ def read_pairs(shape: str, *, steps: int, batch_size: int, longest: int | None =
             for length in lengths[number]
         )
         builder.add(TokenizedPair(prompt, chosen, rejected, f"pair {number}"), STOP_ID)
-    return Pairs(builder.build(), batch_size)
+    return Pairs(TokenizedPairs.of([builder.build()], [STOP_ID]), batch_size)
 
 
 def dummy_tokenizer() -> PreTrainedTokenizerFast:

@@ -3,14 +3,15 @@
 Shape legend, used in names and comments everywhere:
 
     B   pairs in a micro-batch
-    R   rows that the model is given: 1 in the packed layouts, 2B in the padded one
+    R   rows that the model is given: 1 in the packed layouts, one per response in the padded one
     T   tokens in a row, padding included
     N   scored tokens
     V   vocabulary
     D   hidden size
 
 A *segment* is the prompt, the chosen response or the rejected response of one pair; a *score* is the sum
-of a segment's token log-probabilities, with the number of tokens summed.
+of a segment's token log-probabilities, with the number of tokens summed.  A pair may lack one of its
+responses: its segment then has no tokens.
 """
 
 from __future__ import annotations
@@ -36,6 +37,18 @@ class Layout(StrEnum):
 
     PADDED = "padded"
     """A right-padded row per branch, which any causal model understands."""
+
+
+class PromptTokens(StrEnum):
+    """Tokens of the prompt that an objective needs the log-probabilities of."""
+
+    NONE = "none"
+
+    ANSWERS = "answers"
+    """The assistant's earlier turns, each with the token that ends it."""
+
+    ALL = "all"
+    """All after the first, which nothing predicts."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +204,10 @@ def _move(tensor: Tensor, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Scores:
-    """Sums of token log-probabilities and their counts, (B,) float32 each (float64 for a float64 model)."""
+    """Sums of token log-probabilities and their counts, (B,) float32 each (float64 for a float64 model).
+
+    Sum and count of a response that is missing are 0, and its mean is too.
+    """
 
     chosen: Tensor
     rejected: Tensor
@@ -204,23 +220,36 @@ class Scores:
     @property
     def chosen_mean(self) -> Tensor:
         """a(y_w|x), (B,): length-averaged log-probability of the chosen response (paper, Eq. 3)."""
-        return self.chosen / self.chosen_count
+        return self.chosen / self.chosen_count.clamp(min=1)
 
     @property
     def rejected_mean(self) -> Tensor:
         """a(y_l|x), (B,): length-averaged log-probability of the rejected response (paper, Eq. 3)."""
-        return self.rejected / self.rejected_count
+        return self.rejected / self.rejected_count.clamp(min=1)
+
+    @property
+    def answered_weight(self) -> Tensor:
+        """(B,) the pair's weight where it has a chosen response, else 0."""
+        return self.weight * (self.chosen_count > 0)
+
+    @property
+    def pair_weight(self) -> Tensor:
+        """(B,) the pair's weight where it has both responses, else 0."""
+        return self.answered_weight * (self.rejected_count > 0)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What a global batch is divided by: the sums over all its pairs, on all ranks."""
+    """What a global batch is divided by: the sums over its pairs, on all ranks, each times its weight."""
 
     pairs: float
-    """Sum of the pairs' weights."""
+    """Pairs that have both responses."""
+
+    answered: float
+    """Pairs that have a chosen response."""
 
     prompt_tokens: float
-    """Prompt tokens after the first of each pair: those that a model can score."""
+    """Scored prompt tokens of the pairs that have a chosen response."""
 
     chosen_tokens: float
     """Tokens of the chosen responses."""

@@ -29,8 +29,12 @@ Status = Literal["finished", "interrupted", "failed"]
 
 
 @contextmanager
-def writing(path: Path) -> Generator[None]:
+def writing(path: Path, *, left: str = "what was written before is kept") -> Generator[None]:
     """Say what could not be written and why, such as a full disk.
+
+    Args:
+        path: for the message.
+        left: what the failure leaves behind, for the message.
 
     Raises:
         ResourceError: the system refused.
@@ -40,12 +44,16 @@ def writing(path: Path) -> Generator[None]:
     except OSError as error:
         raise ResourceError(
             f"output: {path} cannot be written: {error.strerror or error}",
-            hint="Check the space on the disk and the permissions; what was written before is kept.",
+            hint=f"Check the space on the disk and the permissions; {left}.",
         ) from None
 
 
-def require_free(path: str | Path) -> Path:
+def require_free(path: str | Path, *, option: str = "output=PATH") -> Path:
     """`path`, if a run may be written there; checked before a run's long preparations begin.
+
+    Args:
+        path: of the directory.
+        option: how the user chooses another one, for the message.
 
     Raises:
         ConfigError: it is a file, below a file, or a directory that holds anything.
@@ -54,15 +62,15 @@ def require_free(path: str | Path) -> Path:
     if blocker := next((parent for parent in path.parents if parent.is_file()), None):
         raise ConfigError(
             f"output: {path} cannot be made, because {blocker} is a file",
-            hint="Choose another directory with output=PATH.",
+            hint=f"Choose another directory with {option}.",
         )
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"output: {path} is a file", hint="Choose another directory with output=PATH.")
+        raise ConfigError(f"output: {path} is a file", hint=f"Choose another directory with {option}.")
     if path.is_dir() and any(path.iterdir()):
         holds = "another run" if (path / "config.yaml").exists() else "files"
         raise ConfigError(
             f"output: {path} already holds {holds}",
-            hint="Nothing was overwritten. Choose another directory with output=PATH, or remove this one.",
+            hint=f"Nothing was overwritten. Choose another directory with {option}, or remove this one.",
         )
     return path
 

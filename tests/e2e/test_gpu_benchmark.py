@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from orpo.batch import Layout, PackedAttention
+from orpo.batch import Layout, PackedAttention, PromptTokens
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
 from orpo.modeling.lora import add_lora
@@ -121,7 +121,7 @@ def test_useful_operations_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch) 
     """Products as torch counts them, and attention as the mask counts them."""
     monkeypatch.setitem(backends.ATTENTION, Backend.BLOCKS, stand_in)
     model = llama(2)
-    batch = collate([PAIR], Layout.SHARED, pad_id=0, score_prompt=False)
+    batch = collate([PAIR], Layout.SHARED, pad_id=0, prompt_tokens=PromptTokens.NONE)
     scorer = PairScorer(model, layout=Layout.SHARED, head=None)
     with FlopCounterMode(display=False) as counter, scorer.attention():
         states = scorer.model.base_model(
@@ -143,7 +143,7 @@ def test_useful_operations_are_those_of_a_step(monkeypatch: pytest.MonkeyPatch) 
 def test_activations_are_those_that_layers_save(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one layer: the difference of two models, in bf16 under autocast."""
     monkeypatch.setitem(backends.ATTENTION, Backend.BLOCKS, stand_in)
-    batch = collate([PAIR], Layout.SHARED, pad_id=0, score_prompt=False)
+    batch = collate([PAIR], Layout.SHARED, pad_id=0, prompt_tokens=PromptTokens.NONE)
     assert batch.attention is not None
 
     def saved(layers: int) -> int:

@@ -17,7 +17,7 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from orpo.batch import Layout, Scores
+from orpo.batch import Layout, PromptTokens, Scores
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import TokenizedPair
 from orpo.errors import ConfigError
@@ -55,11 +55,11 @@ PAIRS = random_pairs([(9, 6, 11), (1, 1, 3), (14, 2, 1), (3, 12, 5)])
 def run(scorer: PairScorer, pairs: Sequence[TokenizedPair] = PAIRS, **autocast: Any) -> Result:
     """Forward and backward pass over all pairs at once."""
     scorer.zero_grad()
-    batch = collate(pairs, scorer.layout, pad_id=0, score_prompt=True)
+    batch = collate(pairs, scorer.layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
     with scorer.attention():
         with torch.autocast("cpu", torch.bfloat16, enabled=bool(autocast)):
             scores = scorer(batch)
-        loss = OBJECTIVE(scores, batch_totals(pairs)).loss
+        loss = OBJECTIVE(scores, batch_totals(pairs, PromptTokens.ALL)).loss
         loss.backward()
     gradients = {n: p.grad.clone() for n, p in scorer.model.named_parameters() if p.grad is not None}
     return loss.detach(), gradients
@@ -162,7 +162,7 @@ def one_by_one(model: PreTrainedModel, pairs: Sequence[TokenizedPair]) -> Result
         places = torch.arange(len(before) - 1, ids.shape[1] - 1)
         return log_probs[places, ids[0, places + 1]].sum()
 
-    batch = collate(pairs, Layout.PADDED, pad_id=0, score_prompt=True)
+    batch = collate(pairs, Layout.PADDED, pad_id=0, prompt_tokens=PromptTokens.ALL)
     chosen_count, rejected_count, prompt_count = batch.counts
     chosen, rejected, prompt = (
         torch.stack([score(*parts) for parts in segments])
@@ -173,7 +173,7 @@ def one_by_one(model: PreTrainedModel, pairs: Sequence[TokenizedPair]) -> Result
         )
     )
     scores = Scores(chosen, rejected, prompt, chosen_count, rejected_count, prompt_count, batch.weight)
-    loss = OBJECTIVE(scores, batch_totals(pairs)).loss
+    loss = OBJECTIVE(scores, batch_totals(pairs, PromptTokens.ALL)).loss
     loss.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
     return loss.detach(), gradients

@@ -19,17 +19,19 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from orpo.batch import Layout, Totals
+from orpo.batch import Layout, PromptTokens, Totals
 from orpo.config.schema import TrainingSection
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import Pair, RowCounts, TokenizedPair
+from orpo.data.shards import tokenize_examples
 from orpo.data.templates import Template
 from orpo.data.tokenized import TokenizedPairs
-from orpo.data.tokens import PairTokenizer, tokenize_pairs
+from orpo.data.tokens import PairTokenizer
 from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
 from orpo.training.loop import TrainingLoop
+from tests.metrics import means
 from tests.paths import SHARED, needs_shared
 from tests.tiny import tiny_llama
 
@@ -58,7 +60,7 @@ def pairs(source: str, max_length: int) -> TokenizedPairs:
     pair_tokenizer = PairTokenizer(
         tokenizer(), Template("none", None), max_length=max_length, truncation="drop"
     )
-    tokenized = tokenize_pairs(texts(), pair_tokenizer, RowCounts())
+    tokenized = tokenize_examples(texts(), pair_tokenizer, RowCounts())
     assert len(tokenized) >= wanted
     return tokenized.select(range(wanted))
 
@@ -172,17 +174,18 @@ def test_loss_metrics_and_every_gradient_equal_trl(
 
     scorer = build_scorer(ours, layout="auto", max_length=MAX_LENGTH)
     assert scorer.layout is Layout.SHARED
-    micro_batch = collate(batch, scorer.layout, pad_id=0, score_prompt=True)
-    totals: Totals = batch_totals(batch)
+    micro_batch = collate(batch, scorer.layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
+    totals: Totals = batch_totals(batch, PromptTokens.ALL)
     with scorer.attention():
         output = ORPO(LAMBDA, "trl")(scorer(micro_batch), totals)
         output.loss.backward()
 
     assert output.loss.item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-6)
     compared = [name for name in expected if not name.startswith("logits/")]
+    metrics = means(output)
     assert {"nll_loss", "log_odds_chosen", "log_odds_ratio", "rewards/chosen"} <= set(compared)
     for name in compared:
-        assert output.metrics[name].item() == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
+        assert metrics[name].item() == pytest.approx(expected[name], rel=1e-5, abs=1e-6), name
 
     gradients = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     global_norm = torch.stack([g.norm() for g in gradients.values()]).norm()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orpo.data.pairs import RowCounts
-from orpo.data.read import read_pairs
+from orpo.data.read import read_examples
 from orpo.data.rows import Row
 from orpo.data.schemas import SCHEMAS, Settings
 from orpo.data.spec import Policy
@@ -65,7 +65,7 @@ def test_every_layout_accounts_for_every_row(data: st.DataObject, layout: Any) -
     counts = RowCounts()
     numbered = [Row(f"row {number}", row) for number, row in enumerate(rows, 1)]
     policy = data.draw(st.sampled_from(get_args(Policy)))
-    to_arrow(layout.pairs(numbered, Settings(policy=policy), counts))
+    to_arrow(layout.examples(numbered, Settings(policy=policy), counts))
     assert accounted(counts, len(rows))
 
 
@@ -73,7 +73,7 @@ def test_every_layout_accounts_for_every_row(data: st.DataObject, layout: Any) -
 @settings(max_examples=150, deadline=None)
 def test_every_source_is_read_or_refused_with_a_message(rows: list[dict[str, Any]]) -> None:
     try:
-        counts = read_pairs([rows], role="train").counts
+        counts = read_examples([rows], role="train").counts
     except OrpoError:
         return
     assert accounted(counts, len(rows))
@@ -99,7 +99,7 @@ def test_a_row_of_a_known_data_set_with_one_bad_value_is_kept_or_counted(
     good = CASES[name][1]
     key = data.draw(st.sampled_from(sorted(good)))
     bad = good | {key: data.draw(spoilt(good[key]))}
-    table = read_pairs([[good, good, good, bad]], role="train")
+    table = read_examples([[good, good, good, bad]], role="train")
     assert table.counts.kept in (3, 4)
     assert accounted(table.counts, 4)
     assert len(table) == table.counts.kept

@@ -18,7 +18,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedModel
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import TokenizedPair
 from orpo.modeling.engine import build_scorer
@@ -84,10 +84,10 @@ def scorers(name: str) -> list[PairScorer]:
 def run(scorer: PairScorer, pairs: list[TokenizedPair]) -> tuple[Tensor, dict[str, Tensor]]:
     """(3, B) scores, and the gradient of the loss."""
     scorer.zero_grad()
-    batch = collate(pairs, scorer.layout, pad_id=0, score_prompt=True)
+    batch = collate(pairs, scorer.layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
     with scorer.attention():
         scores = scorer(batch)
-        OBJECTIVE(scores, batch_totals(pairs)).loss.backward()
+        OBJECTIVE(scores, batch_totals(pairs, PromptTokens.ALL)).loss.backward()
     gradients = {name: p.grad for name, p in scorer.named_parameters() if p.grad is not None}
     return torch.stack((scores.chosen, scores.rejected, scores.prompt)).detach(), gradients
 
@@ -96,7 +96,7 @@ def run(scorer: PairScorer, pairs: list[TokenizedPair]) -> tuple[Tensor, dict[st
 @settings(max_examples=12, deadline=None)
 @given(
     lengths=st.lists(
-        st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(1, 9)), max_size=5, min_size=1
+        st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(0, 9)), max_size=5, min_size=1
     ),
     seed=st.integers(0, 99),
     same=st.booleans(),
@@ -106,6 +106,8 @@ def run(scorer: PairScorer, pairs: list[TokenizedPair]) -> tuple[Tensor, dict[st
 @example(lengths=[(8, 1, 1), (3, 1, 6)], seed=2, same=False).via("responses of one token")
 @example(lengths=[(5, 6, 6), (2, 3, 3)], seed=3, same=True).via("equal responses")
 @example(lengths=[(2, 1, 3), (30, 20, 31), (1, 2, 1)], seed=4, same=False).via("a huge pair among small")
+@example(lengths=[(4, 5, 0), (6, 3, 4), (1, 8, 0)], seed=5, same=False).via("single responses beside a pair")
+@example(lengths=[(4, 5, 0)], seed=6, same=False).via("nothing but a single response")
 def test_scores_and_gradients_do_not_depend_on_the_layout(
     name: str, lengths: Lengths, seed: int, same: bool
 ) -> None:

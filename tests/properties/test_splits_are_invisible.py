@@ -23,7 +23,7 @@ from transformers import LlamaForCausalLM
 
 from orpo.batch import Layout
 from orpo.data.batching import split_batch
-from orpo.objectives.orpo import Definition
+from orpo.objectives import ORPO
 from orpo.ops.distributed import join_world
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
@@ -32,25 +32,31 @@ from tests.tiny import tiny_llama
 Budget = int | Literal["auto"]
 
 STEPS = 5
+LOSSES = {
+    "paper": ORPO(0.5, "paper"),
+    "paper, all turns": ORPO(0.5, "paper", "all"),
+    "trl": ORPO(0.5, "trl"),
+}
+
 BATCH = 13
 """Odd, so that two ranks with one pair per micro-batch cannot share it out: one runs a stand-in."""
 
 
 def train_changes(
     max_tokens: Budget,
-    definition: Definition,
+    loss: str,
     order: Callable[[int], list[int]] | None = None,
     memory: Callable[[int], int] | None = None,
 ) -> dict[str, Tensor]:
-    """Change of every parameter after 5 steps over 58 pairs, the last batch a partial one.
+    """Change of every parameter after 5 steps over 58 weighted pairs and singles, the last batch partial.
 
     Args:
         max_tokens: the token budget.
-        definition: of the loss.
+        loss: one of `LOSSES`.
         order: of the pairs within a batch of so many.
         memory: tokens that there is memory for in a step.
     """
-    pairs = random_pairs(58)
+    pairs = random_pairs(58, mixed=True)
     if order is not None:
         within = [start + i for start in range(0, 58, BATCH) for i in order(min(BATCH, 58 - start))]
         pairs = pairs.select(within)
@@ -60,7 +66,7 @@ def train_changes(
         loop = make_loop(
             model=model,
             pairs=pairs,
-            definition=definition,
+            objective=LOSSES[loss],
             max_tokens=max_tokens,
             world=world,
             batch_size=BATCH,
@@ -95,43 +101,39 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         assert (found[name] - change).norm() <= 1e-3 * change.norm(), name
 
 
-@pytest.fixture(scope="module", params=["paper", "trl"])
-def whole(request: pytest.FixtureRequest) -> tuple[Definition, dict[str, Tensor]]:
+@pytest.fixture(scope="module", params=["paper", "paper, all turns", "trl"])
+def whole(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
     """The update with every batch in one micro-batch."""
     return request.param, train_changes(10**6, request.param)
 
 
 @pytest.mark.parametrize("max_tokens", [1, 100, 300, 1000])
 def test_any_token_budget_gives_the_same_update(
-    whole: tuple[Definition, dict[str, Tensor]], max_tokens: int
+    whole: tuple[str, dict[str, Tensor]], max_tokens: int
 ) -> None:
-    definition, expected = whole
-    assert_same(train_changes(max_tokens, definition), expected)
+    loss, expected = whole
+    assert_same(train_changes(max_tokens, loss), expected)
 
 
 @pytest.mark.parametrize("limit", [100, 200])
 def test_running_out_of_memory_gives_the_same_update(
-    whole: tuple[Definition, dict[str, Tensor]], limit: int
+    whole: tuple[str, dict[str, Tensor]], limit: int
 ) -> None:
     """From the third step on, passes of more than `limit` tokens fail; the longest pair has 89."""
-    definition, expected = whole
-    found = train_changes(10**6, definition, memory=lambda step: limit if step > 2 else 10**6)
+    loss, expected = whole
+    found = train_changes(10**6, loss, memory=lambda step: limit if step > 2 else 10**6)
     assert_same(found, expected)
 
 
 def test_any_order_within_the_batch_gives_the_same_update(
-    whole: tuple[Definition, dict[str, Tensor]],
+    whole: tuple[str, dict[str, Tensor]],
 ) -> None:
-    definition, expected = whole
-    shuffled = train_changes(
-        300, definition, lambda size: np.random.default_rng(size).permutation(size).tolist()
-    )
+    loss, expected = whole
+    shuffled = train_changes(300, loss, lambda size: np.random.default_rng(size).permutation(size).tolist())
     assert_same(shuffled, expected)
 
 
-def run_processes(
-    count: int, definition: str, budgets: Sequence[Budget], out: Path
-) -> list[dict[str, Tensor]]:
+def run_processes(count: int, loss: str, budgets: Sequence[Budget], out: Path) -> list[dict[str, Tensor]]:
     """The same training in `count` gloo processes, once per budget; every rank must end up alike."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -142,7 +144,7 @@ def run_processes(
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    arguments = [sys.executable, "-m", __name__, definition, str(out), *map(str, budgets)]
+    arguments = [sys.executable, "-m", __name__, loss, str(out), *map(str, budgets)]
     processes = [
         subprocess.Popen(
             arguments,
@@ -167,16 +169,16 @@ def run_processes(
 
 
 def test_two_processes_give_the_same_update_as_one(
-    whole: tuple[Definition, dict[str, Tensor]], tmp_path: Path
+    whole: tuple[str, dict[str, Tensor]], tmp_path: Path
 ) -> None:
     """With a budget of one token each micro-batch is one pair, and one rank runs a stand-in of weight 0."""
-    definition, expected = whole
+    loss, expected = whole
     assert any(
         plan.weight == 0
         for rank in split_batch(np.full((BATCH, 3), 9), layout=Layout.SHARED, world_size=2, max_tokens=1)
         for plan in rank
     )
-    for found in run_processes(2, definition, [1, 300, 10**6, "auto"], tmp_path):
+    for found in run_processes(2, loss, [1, 300, 10**6, "auto"], tmp_path):
         assert_same(found, expected)
 
 
@@ -186,5 +188,5 @@ if __name__ == "__main__":
     with join_world():
         for budget in budgets:
             tokens: Budget = "auto" if budget == "auto" else int(budget)
-            changes = train_changes(tokens, which)  # type: ignore[arg-type]
+            changes = train_changes(tokens, which)
             save_file(changes, Path(directory) / f"{budget}-{os.environ['RANK']}.safetensors")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orpo.batch import Block, Layout, MicroBatch, PackedAttention
+from orpo.batch import Block, Layout, MicroBatch, PackedAttention, PromptTokens
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
 
@@ -59,7 +59,7 @@ def test_moving_a_row_moves_every_tensor_and_leaves_behind_what_was_derived() ->
 
 @pytest.mark.parametrize("layout", Layout)
 def test_moving_a_micro_batch_moves_every_tensor_and_keeps_everything_else(layout: Layout) -> None:
-    batch = collate(PAIRS, layout, pad_id=0, score_prompt=True)
+    batch = collate(PAIRS, layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
     moved = batch.to(META)
     for item in fields(batch):
         before, after = getattr(batch, item.name), getattr(moved, item.name)
@@ -74,7 +74,7 @@ def test_moving_a_micro_batch_moves_every_tensor_and_keeps_everything_else(layou
 
 @pytest.mark.parametrize("layout", Layout)
 def test_a_copy_on_the_same_device_is_equal(layout: Layout) -> None:
-    batch = collate(PAIRS, layout, pad_id=0, score_prompt=True)
+    batch = collate(PAIRS, layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
     copy = batch.to(CPU)
     assert torch.equal(copy.input_ids, batch.input_ids)
     assert torch.equal(copy.counts, batch.counts)
@@ -97,7 +97,7 @@ def scored(batch: MicroBatch) -> dict[tuple[int, int], list[tuple[int, int]]]:
 def test_scoring_some_pairs_scores_what_the_whole_scores_of_them(
     layout: Layout, first: int, last: int
 ) -> None:
-    batch = collate(PAIRS, layout, pad_id=0, score_prompt=True)
+    batch = collate(PAIRS, layout, pad_id=0, prompt_tokens=PromptTokens.ALL)
     part = batch.scoring(first, last)
     expected = {
         (kind, pair - first): tokens for (kind, pair), tokens in scored(batch).items() if first <= pair < last

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from orpo.cli.messages import one_clear_message, quiet_libraries
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_page
+from orpo.cli.preview import preview
 from orpo.config import load_config
-from orpo.errors import ConfigError, DataError
+from orpo.errors import DataError
 
 if TYPE_CHECKING:
     from orpo.doctor.request import Request
@@ -25,9 +26,7 @@ data_app = typer.Typer(
 )
 
 
-@data_app.callback()
-def _verbs() -> None:
-    """Keep `orpo data check` a verb although it is the only one."""
+data_app.command(no_args_is_help=True)(preview)
 
 
 @data_app.command(no_args_is_help=True)
@@ -67,7 +66,7 @@ def check(
 
         report = examine(request)
         if html is not None:
-            _write(html, as_page(report))
+            write_page(html, as_page(report))
         if as_json:
             sys.stdout.write(json.dumps(as_record(report)) + "\n")
         else:
@@ -87,10 +86,3 @@ def _request(source: str, model: str | None, max_length: int | None, max_dropped
     if model is not None:
         request = replace(request, model=model, revision=None)
     return request if max_length is None else replace(request, max_length=max_length)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"--html: cannot write {path}: {error.strerror}") from None

@@ -7,8 +7,9 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
-from orpo.errors import EXIT_INTERRUPTED, OrpoError
+from orpo.errors import EXIT_INTERRUPTED, ConfigError, OrpoError
 from orpo.text import printable
 
 
@@ -50,3 +51,15 @@ def quiet_libraries() -> None:
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers heeds it too
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write what `--html` asked for.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--html: cannot write {path}: {error.strerror}") from None

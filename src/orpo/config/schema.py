@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 
 class Section(BaseModel):
@@ -218,9 +227,20 @@ class ObjectiveSection(Section):
     """Tokens and average of the supervised term: `paper` is the response, per pair, then over pairs; `trl`
     is prompt and chosen response, pooled over all tokens of the batch."""
 
+    nll_turns: Literal["final", "all"] = "final"
+    """Assistant's turns of a conversation that the supervised term covers with `definition: paper`: the final
+    one, or all. The odds-ratio term is about the final turn in any case."""
+
     lambda_: Annotated[NonNegativeFloat, Field(alias="lambda")] = 0.1
     """Weight of the odds-ratio term (the paper uses 0.1 to 0.25; also known as alpha and beta). 0 is
     supervised fine-tuning on the chosen responses."""
+
+    @field_validator("nll_turns")
+    @classmethod
+    def _has_meaning(cls, value: str, info: ValidationInfo) -> str:
+        if value == "all" and info.data.get("definition") == "trl":
+            raise ValueError("`definition: trl` covers every token of the conversation; expected final")
+        return value
 
 
 class TrainingSection(Section):

@@ -1,19 +1,25 @@
-"""From what users have to what models read: rows, preference pairs, token ids, micro-batches."""
+"""From what users have to what models read: rows, examples, token ids, micro-batches."""
 
-from orpo.data.pairs import Message, Pair, RowCounts
-from orpo.data.read import read_pairs
+from orpo.data.holdout import hold_out, prompt_key
+from orpo.data.pairs import Example, Message, Pair, RowCounts, Single
+from orpo.data.read import SourceStream, read_examples, stream_examples
 from orpo.data.sources import open_source
 from orpo.data.spec import SourceSpec
-from orpo.data.table import PairTable, SourceReport, hold_out
+from orpo.data.table import ExampleTable, SourceReport
 
 __all__ = [
+    "Example",
+    "ExampleTable",
     "Message",
     "Pair",
-    "PairTable",
     "RowCounts",
+    "Single",
     "SourceReport",
     "SourceSpec",
+    "SourceStream",
     "hold_out",
     "open_source",
-    "read_pairs",
+    "prompt_key",
+    "read_examples",
+    "stream_examples",
 ]

@@ -51,7 +51,7 @@ def tokens_held(lengths: Lengths, layout: Layout) -> int:
         layout: how they are laid out.
     """
     if layout is Layout.PADDED:
-        return 2 * len(lengths) * int(branch_lengths(lengths).max())
+        return int(_branches(lengths).sum()) * int(branch_lengths(lengths).max())
     return int(packed_lengths(lengths, layout).sum())
 
 
@@ -62,8 +62,20 @@ def branch_lengths(lengths: Lengths) -> Lengths:
 
 def packed_lengths(lengths: Lengths, layout: Layout) -> Lengths:
     """(n,) tokens of each pair in a packed row."""
-    copies = 1 if layout is Layout.SHARED else 2
+    copies = 1 if layout is Layout.SHARED else _branches(lengths)
     return copies * lengths[:, 0] + lengths[:, 1:].sum(axis=1)
+
+
+def tokens_alone(lengths: Lengths, layout: Layout) -> Lengths:
+    """(n,) tokens of each pair in a micro-batch of its own."""
+    if layout is Layout.PADDED:
+        return _branches(lengths) * branch_lengths(lengths)
+    return packed_lengths(lengths, layout)
+
+
+def _branches(lengths: Lengths) -> Lengths:
+    """(n,) responses of each pair: 2, or 1 where one is missing."""
+    return (lengths[:, 1:] > 0).sum(axis=1, dtype=lengths.dtype)
 
 
 def split_batch(

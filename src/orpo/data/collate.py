@@ -7,23 +7,44 @@ from dataclasses import dataclass
 
 import torch
 
-from orpo.batch import Block, Layout, MicroBatch, PackedAttention, Totals
-from orpo.data.pairs import TokenizedPair
+from orpo.batch import Block, Layout, MicroBatch, PackedAttention, PromptTokens, Totals
+from orpo.data.pairs import Span, TokenizedPair
 
 
-def batch_totals(pairs: Iterable[TokenizedPair]) -> Totals:
-    """The divisors of a global batch: its pairs, and its scored tokens by segment."""
-    pairs = list(pairs)
+def batch_totals(pairs: Iterable[TokenizedPair], prompt_tokens: PromptTokens) -> Totals:
+    """The divisors of a global batch: its pairs, and its scored tokens by segment.
+
+    Args:
+        pairs: all of them, over all ranks.
+        prompt_tokens: the tokens of the prompts that are scored.
+    """
+    answered = [pair for pair in pairs if pair.chosen]
     return Totals(
-        pairs=len(pairs),
-        prompt_tokens=sum(len(pair.prompt) - 1 for pair in pairs),
-        chosen_tokens=sum(len(pair.chosen) for pair in pairs),
+        pairs=sum(pair.weight for pair in answered if pair.rejected),
+        answered=sum(pair.weight for pair in answered),
+        prompt_tokens=sum(
+            pair.weight * (end - start)
+            for pair in answered
+            for start, end in _scored_of_prompt(pair, prompt_tokens)
+        ),
+        chosen_tokens=sum(pair.weight * len(pair.chosen) for pair in answered),
     )
+
+
+def _scored_of_prompt(pair: TokenizedPair, which: PromptTokens) -> tuple[Span, ...]:
+    """Spans of the prompt whose tokens are scored; nothing predicts its first token."""
+    match which:
+        case PromptTokens.NONE:
+            return ()
+        case PromptTokens.ALL:
+            return ((1, len(pair.prompt)),)
+        case PromptTokens.ANSWERS:
+            return tuple((max(start, 1), end) for start, end in pair.answers)
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """Where a pair's tokens lie in the flattened rows.
+    """Where a pair's tokens lie in the flattened rows; of a missing response, nowhere.
 
     The last token of a branch's prompt predicts the first token of its response; the two need not be
     adjacent.
@@ -45,17 +66,17 @@ def collate(
     layout: Layout,
     *,
     pad_id: int,
-    score_prompt: bool,
+    prompt_tokens: PromptTokens,
     weight: float = 1.0,
 ) -> MicroBatch:
     """Lay pairs out for the model.
 
     Args:
-        pairs: B pairs, each with at least one token in prompt and responses.
+        pairs: B pairs, each with at least one token in the prompt and in one of the responses.
         layout: how.
         pad_id: fills padded rows: any id of the vocabulary, since padding is never looked at or scored.
-        score_prompt: score the prompt's tokens after the first too, once per pair.
-        weight: weight of every pair, see `MicroBatchPlan`.
+        prompt_tokens: tokens of the prompts to score too, once per pair that has a chosen response.
+        weight: multiplies the weight of every pair, see `MicroBatchPlan`.
     """
     if layout is Layout.PADDED:
         input_ids, attention, places = _pad(pairs, pad_id)
@@ -71,18 +92,21 @@ def collate(
 
     def score(kind: int, pair: int, before: int, start: int, tokens: Sequence[int]) -> None:
         """Score `tokens`, which start at `start`, and the first of them by the state at `before`."""
+        if not tokens:
+            return
         rows.append(torch.tensor([before]))
         rows.append(torch.arange(start, start + len(tokens) - 1))
         targets.extend(tokens)
         segments.append(torch.full((len(tokens),), kind * size + pair))
-        counts[kind, pair] = len(tokens)
+        counts[kind, pair] += len(tokens)
 
     for i, (pair, at) in enumerate(zip(pairs, places, strict=True)):
         end = len(pair.prompt) - 1
         score(0, i, at.prompt + end, at.chosen, pair.chosen)
         score(1, i, at.rejected_prompt + end, at.rejected, pair.rejected)
-        if score_prompt and end:
-            score(2, i, at.prompt, at.prompt + 1, pair.prompt[1:])
+        if pair.chosen:
+            for first, last in _scored_of_prompt(pair, prompt_tokens):
+                score(2, i, at.prompt + first - 1, at.prompt + first, pair.prompt[first:last])
         offsets.append(len(targets))
 
     return MicroBatch(
@@ -92,7 +116,7 @@ def collate(
         targets=torch.tensor(targets),
         segments=torch.cat(segments),
         counts=counts,
-        weight=torch.full((size,), weight),
+        weight=torch.tensor([weight * pair.weight for pair in pairs]),
         offsets=tuple(offsets),
     )
 
@@ -101,19 +125,23 @@ Laid = tuple[torch.Tensor, PackedAttention | None, Iterator[_Placed]]
 
 
 def _pad(pairs: Sequence[TokenizedPair], pad_id: int) -> Laid:
-    """Rows 0..B-1 are prompt + chosen, rows B..2B-1 are prompt + rejected, padded at the end."""
-    size = len(pairs)
-    rows = [pair.prompt + pair.chosen for pair in pairs] + [pair.prompt + pair.rejected for pair in pairs]
+    """A row for each prompt + chosen, then one for each prompt + rejected, padded at the end."""
+    chosen = [i for i, pair in enumerate(pairs) if pair.chosen]
+    rejected = [i for i, pair in enumerate(pairs) if pair.rejected]
+    rows = [pairs[i].prompt + pairs[i].chosen for i in chosen]
+    rows += [pairs[i].prompt + pairs[i].rejected for i in rejected]
     width = max(len(row) for row in rows)
-    input_ids = torch.full((2 * size, width), pad_id)
+    input_ids = torch.full((len(rows), width), pad_id)
     for i, row in enumerate(rows):
         input_ids[i, : len(row)] = torch.tensor(row)
+    starts = {pair: row * width for row, pair in enumerate(chosen)}
+    rejected_starts = {pair: (len(chosen) + row) * width for row, pair in enumerate(rejected)}
     places = (
         _Placed(
-            prompt=i * width,
-            rejected_prompt=(size + i) * width,
-            chosen=i * width + len(pair.prompt),
-            rejected=(size + i) * width + len(pair.prompt),
+            prompt=starts.get(i, -1),
+            rejected_prompt=rejected_starts.get(i, -1),
+            chosen=starts.get(i, -1) + len(pair.prompt),
+            rejected=rejected_starts.get(i, -1) + len(pair.prompt),
         )
         for i, pair in enumerate(pairs)
     )
@@ -127,16 +155,17 @@ def _pack(pairs: Sequence[TokenizedPair], *, shared: bool) -> Laid:
     places: list[_Placed] = []
     for pair in pairs:
         prompt, start = len(pair.prompt), len(ids)
-        ids += pair.prompt + pair.chosen
-        rejected = rejected_prompt = len(ids)
-        blocks.append(Block(start, rejected - start))
-        if shared:
-            rejected_prompt = start
-            blocks.append(Block(rejected, len(pair.rejected), start, prompt))
-        else:
-            ids += pair.prompt
-            blocks.append(Block(rejected, prompt + len(pair.rejected)))
-            rejected += prompt
-        ids += pair.rejected
+        ids += pair.prompt + (pair.chosen or pair.rejected)
+        blocks.append(Block(start, len(ids) - start))
+        rejected, rejected_prompt = start + prompt, start
+        if pair.chosen and pair.rejected:
+            rejected = len(ids)
+            if shared:
+                blocks.append(Block(rejected, len(pair.rejected), start, prompt))
+            else:
+                blocks.append(Block(rejected, prompt + len(pair.rejected)))
+                ids += pair.prompt
+                rejected_prompt, rejected = rejected, len(ids)
+            ids += pair.rejected
         places.append(_Placed(start, rejected_prompt, start + prompt, rejected))
     return torch.tensor([ids]), PackedAttention.of(blocks), iter(places)

@@ -41,7 +41,9 @@ def open_hub(spec: SourceSpec, role: Role) -> OpenSource:
     from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
 
     try:
-        builder = load_dataset_builder(spec.path, name=spec.config, revision=spec.revision)
+        builder = load_dataset_builder(
+            spec.path, name=spec.config, data_dir=spec.data_dir, revision=spec.revision
+        )
         _refuse_other_revision(builder, spec)
         if builder.info.splits is None:  # the dataset's card does not list them
             builder.download_and_prepare()
@@ -112,7 +114,7 @@ def _explained(error: Exception, spec: SourceSpec) -> OrpoError:
                 hint="Make room, or set HF_HOME to a folder with room that you may write to.",
             )
         case ValueError():
-            return ConfigError(f"{spec.path}: {reason}", hint="Check `path` and `config`.")
+            return ConfigError(f"{spec.path}: {reason}", hint="Check `path`, `config` and `data_dir`.")
         case RuntimeError():
             return DataError(
                 f"{spec.path}: {reason}",

@@ -40,7 +40,8 @@ def open_local(path: Path, spec: SourceSpec, role: Role) -> OpenSource:
         ConfigError: `spec` asks for what only a Hub dataset has, or for a split that is not there.
         DataError: no data files, or a split must be named.
     """
-    for key, value in (("config", spec.config), ("revision", spec.revision)):
+    for key in ("config", "data_dir", "revision"):
+        value = getattr(spec, key)
         if value is not None:
             raise ConfigError(
                 f"{spec.path} is local, so it has no {key} ({value!r})", hint=f"Remove `{key}`."
@@ -53,7 +54,7 @@ def open_local(path: Path, spec: SourceSpec, role: Role) -> OpenSource:
         )
     if file_format(path) is None:
         raise DataError(f"{spec.path}: not a data file", hint=f"Known file endings: {KNOWN_ENDINGS}.")
-    return OpenSource(spec.path, read_rows(path), fingerprint=f"sha256:{_sha256(path)}", spec=spec)
+    return OpenSource(spec.path, read_rows(path), spec, fingerprint=f"sha256:{_sha256(path)}")
 
 
 def _open_folder(folder: Path, spec: SourceSpec, role: Role) -> OpenSource:

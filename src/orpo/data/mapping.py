@@ -11,20 +11,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orpo.data.columns import column_names, label_of
-from orpo.data.rows import Row
-from orpo.data.spec import Role, SourceSpec
-
-_PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "history", "conversation")
-_CHOSEN_NAMES = ("chosen", "preferred", "accepted", "better", "positive")
-_REJECTED_NAMES = ("rejected", "dispreferred", "worse", "negative")
-_LABEL_NAMES = ("preference", "label", "labels", "winner", "better_response_id", "overall_preference")
-_TEXT_NAMES = ("text", "response", "answer", "output", "completion", "content")
-_SCORE_NAMES = ("score", "overall_score", "rating", "reward")
-_RANK_NAMES = ("rank", "ranking")
-_FIRST_RESPONSE = re.compile(
-    r"(output|response|answer|completion|text|human_ref)[_ ]?(?P<suffix>[01aA])", re.IGNORECASE
+from orpo.data.names import (
+    CHOSEN_NAMES,
+    LABEL_NAMES,
+    PROMPT_NAMES,
+    RANK_NAMES,
+    REJECTED_NAMES,
+    RESPONSE_NAMES,
+    SCORE_NAMES,
+    TEXT_NAMES,
+    first_of,
+    rivals,
+    two_responses,
 )
-_SECOND = {"0": "1", "1": "2", "a": "b", "A": "B"}
+from orpo.data.rows import Row
+from orpo.data.spec import IN_MEMORY, Role, SourceSpec
+
 _MOST_LABELS = 8
 """Labels that are worth listing one by one."""
 
@@ -38,23 +40,22 @@ _NAMES_FIT = (
 )
 
 
-def mapping_hint(rows: Sequence[Row], spec: SourceSpec | None, role: Role = "train") -> str:
-    """What to do about columns that are no pairs.
+def mapping_hint(rows: Sequence[Row], spec: SourceSpec, role: Role = "train") -> str:
+    """What to do about columns that are not understood.
 
     Args:
         rows: the first rows of the source.
-        spec: the source; None for rows in memory.
+        spec: the source.
         role: what the rows are for.
     """
     there = column_names(rows)
     if {"chosen", "rejected"} <= set(there):
         return _NAMES_FIT
-    source = spec or SourceSpec("rows.jsonl")
-    named = ((key, getattr(source, key)) for key in ("path", "config", "split", "revision"))
-    place = "in the config" if spec is not None else "in the config, once they are in a file"
+    named = ((key, getattr(spec, key)) for key in ("path", "config", "data_dir", "split", "revision"))
+    place = ", for the source that the rows replace" if spec.path == IN_MEMORY else ""
     return "\n".join(
         [
-            f"Say which columns hold what, {place}; for example:",
+            f"Say which columns hold what, in the config{place}; for example:",
             "",
             "data:",
             f"  {role}:",
@@ -68,22 +69,35 @@ def mapping_hint(rows: Sequence[Row], spec: SourceSpec | None, role: Role = "tra
 
 
 def _map(rows: Sequence[Row], there: Sequence[str]) -> Iterator[str]:
-    yield f"messages: {_column(_PROMPT_NAMES, there)}  # or `prompt`, for text that the responses continue"
-    responses = _responses(there)
+    yield f"messages: {_column(PROMPT_NAMES, there)}  # or `prompt`, for text that the responses continue"
+    responses = two_responses(there)
     candidates = _candidates(rows, there)
+    response = first_of(RESPONSE_NAMES, there)
     if responses is not None:
         yield from _comparison(rows, there, responses)
     elif candidates is not None:
         yield from _ranking(*candidates)
+    elif response is not None and first_of((*CHOSEN_NAMES, *REJECTED_NAMES), there) is None:
+        yield from _single(rows, there, response)
     else:
-        yield f"chosen: {_column(_CHOSEN_NAMES, there)}"
-        yield f"rejected: {_column(_REJECTED_NAMES, there)}"
+        yield f"chosen: {_column(CHOSEN_NAMES, there)}"
+        yield f"rejected: {_column(REJECTED_NAMES, there)}"
+
+
+def _single(rows: Sequence[Row], there: Sequence[str], response: str) -> Iterator[str]:
+    """A response in each row, and what may say whether it is a good one."""
+    label = first_of(LABEL_NAMES, there)
+    others = dict.fromkeys(name for row in rows for name in rivals(row.values, (response, label)))
+    doubt = f", and {', '.join(map(json.dumps, others))} no other one and no judgement" if others else ""
+    yield f"response: {_yaml(response)}  # if it is the only one of its row{doubt}"
+    if label is not None:
+        yield f"label: {_yaml(label)}  # true or 1 for good responses, false or 0 for bad ones"
 
 
 def _comparison(rows: Sequence[Row], there: Sequence[str], responses: tuple[str, str]) -> Iterator[str]:
     """Two columns such as `output_1` and `output_2`, and what the labels mean."""
     first, second = responses
-    label = _first_of(_LABEL_NAMES, there)
+    label = first_of(LABEL_NAMES, there)
     yield f"responses: [{_yaml(first)}, {_yaml(second)}]"
     yield f"preferred: {_FILL_IN if label is None else _yaml(label)}"
     yield f"values:  # 0 where {_yaml(first)} is better, 1 where {_yaml(second)} is, or tie"
@@ -110,20 +124,12 @@ def _spelt(value: Any) -> str:
 def _ranking(column: str, keys: Sequence[str]) -> Iterator[str]:
     """A column with a list of objects, and the keys in them."""
     yield f"candidates: {_yaml(column)}"
-    yield f"text: {_column(_TEXT_NAMES, keys)}"
-    rank = _first_of(_RANK_NAMES, keys)
+    yield f"text: {_column(TEXT_NAMES, keys)}"
+    rank = first_of(RANK_NAMES, keys)
     if rank is not None:
         yield f"rank: {_yaml(rank)}"
     else:
-        yield f"score: {_column(_SCORE_NAMES, keys)}"
-
-
-def _responses(there: Sequence[str]) -> tuple[str, str] | None:
-    for name in there:
-        match = _FIRST_RESPONSE.fullmatch(name)
-        if match and (second := name[:-1] + _SECOND[match["suffix"]]) in there:
-            return name, second
-    return None
+        yield f"score: {_column(SCORE_NAMES, keys)}"
 
 
 def _candidates(rows: Sequence[Row], there: Sequence[str]) -> tuple[str, list[str]] | None:
@@ -131,7 +137,7 @@ def _candidates(rows: Sequence[Row], there: Sequence[str]) -> tuple[str, list[st
     for column in there:
         for row in rows:
             keys = _object_keys(row.values.get(column))
-            if _first_of(_TEXT_NAMES, keys) and _first_of((*_SCORE_NAMES, *_RANK_NAMES), keys):
+            if first_of(TEXT_NAMES, keys) and first_of((*SCORE_NAMES, *RANK_NAMES), keys):
                 return column, keys
     return None
 
@@ -142,12 +148,8 @@ def _object_keys(value: Any) -> list[str]:
     return []
 
 
-def _first_of(names: Sequence[str], there: Sequence[str]) -> str | None:
-    return next((name for name in names if name in there), None)
-
-
 def _column(names: Sequence[str], there: Sequence[str]) -> str:
-    name = _first_of(names, there)
+    name = first_of(names, there)
     return _FILL_IN if name is None else _yaml(name)
 
 

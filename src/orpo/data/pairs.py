@@ -36,15 +36,56 @@ class Pair:
     where: str
     """Origin for messages to people, such as `train.jsonl:17`."""
 
+    weight: float = 1.0
+    """How much it counts in every mean, above 0."""
+
+
+@dataclass(frozen=True)
+class Single:
+    """One response without a counterpart."""
+
+    prompt: Prompt
+    response: str
+
+    is_desirable: bool
+    """True of a response to imitate: a demonstration, or one that people liked."""
+
+    where: str
+    """See `Pair`."""
+
+    weight: float = 1.0
+    """See `Pair`."""
+
+
+Example = Pair | Single
+"""What a row of data becomes."""
+
+
+def responses_of(example: Example) -> tuple[str, ...]:
+    """The texts of its responses: chosen and rejected, or the only one."""
+    return (example.chosen, example.rejected) if isinstance(example, Pair) else (example.response,)
+
+
+Span = tuple[int, int]
+"""Start and end in a sequence, the end not included."""
+
 
 @dataclass(frozen=True)
 class TokenizedPair:
-    """Token ids of one pair; each branch is prompt + response."""
+    """Token ids of one pair; each branch is prompt + response.
+
+    A pair made of a single response has its ids as `chosen` if it is desirable, else as `rejected`, and
+    nothing in the other place.
+    """
 
     prompt: tuple[int, ...]
     chosen: tuple[int, ...]
     rejected: tuple[int, ...]
     where: str
+    weight: float = 1.0
+
+    answers: tuple[Span, ...] = ()
+    """The assistant's earlier turns in the prompt, each with the token that ends it; only where asked for."""
 
 
 EMPTY_RESPONSE = "empty response"

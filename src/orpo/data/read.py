@@ -1,34 +1,94 @@
-"""Sources in, pairs out, every row accounted for: the door to this package."""
+"""Sources in, examples out, every row accounted for: the door to this package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 
 import pyarrow as pa
 
 from orpo.data.columns import column_names
 from orpo.data.conditions import Condition, parse_conditions
-from orpo.data.pairs import RowCounts
+from orpo.data.pairs import Example, RowCounts
 from orpo.data.rows import Row
 from orpo.data.schemas import Settings, choose_layout, choose_schema
 from orpo.data.shapes import Transcripts
 from orpo.data.sources import Source, open_source
 from orpo.data.spec import Role, SourceSpec
-from orpo.data.table import PairTable, SourceReport, fingerprint_pairs, to_arrow
+from orpo.data.table import ExampleTable, SourceReport, fingerprint_examples, to_arrow
 from orpo.errors import ConfigError, DataError
 
 _HEAD = 100
 """Rows that the schema is told from."""
 
 
-def read_pairs(sources: Sequence[Source], *, role: Role, transcripts: Transcripts = "messages") -> PairTable:
-    """The pairs of all sources, one after the other.
+@dataclass(frozen=True)
+class SourceStream:
+    """A source whose examples can be read, once."""
+
+    name: str
+    """As the user named it."""
+
+    split: str | None
+    """The split that is read; None where the source has none."""
+
+    splits: tuple[str, ...]
+    """All the splits that there are."""
+
+    schema: str
+    """Name of the schema that its rows have, such as `HelpSteer3`."""
+
+    detected: str
+    """The schema in words, with the criterion that was chosen."""
+
+    unused_columns: tuple[str, ...]
+    """Columns that are no part of the examples."""
+
+    fingerprint: str | None
+    """Identity of the content; None if only reading can tell."""
+
+    counts: RowCounts
+    """What became of the rows that have been read so far."""
+
+    examples: Iterator[Example]
+    """At least one, read as they are asked for; DataError if there is none, or a row cannot be read."""
+
+    def report(self, fingerprint: str, example: Example) -> SourceReport:
+        """What was read, once it is.
+
+        Args:
+            fingerprint: identity of the content.
+            example: the first one.
+        """
+        return SourceReport(
+            name=self.name,
+            split=self.split,
+            splits=self.splits,
+            schema=self.schema,
+            detected=self.detected,
+            unused_columns=self.unused_columns,
+            counts=self.counts,
+            fingerprint=fingerprint,
+            example=example,
+        )
+
+
+def read_examples(
+    sources: Sequence[Source],
+    *,
+    role: Role,
+    transcripts: Transcripts = "messages",
+    keep_unpaired: bool = False,
+) -> ExampleTable:
+    """The examples of all sources, one after the other.
 
     Args:
         sources: at least one.
-        role: what the pairs are for; it decides which split is read where none is named.
+        role: what the examples are for; it decides which split is read where none is named.
         transcripts: what transcripts become.
+        keep_unpaired: whether responses with a label and without a counterpart are examples; else they are
+            dropped.
 
     Raises:
         DataError: a source cannot be read, has no known schema, needs a criterion, or has not one usable row.
@@ -37,12 +97,35 @@ def read_pairs(sources: Sequence[Source], *, role: Role, transcripts: Transcript
         NetworkError: a Hub dataset cannot be had.
     """
     if not sources:
-        raise ConfigError("there are no sources to read pairs from")
-    tables, reports = zip(*(_read_source(source, role, transcripts) for source in sources), strict=True)
-    return PairTable(pa.concat_tables(tables), reports)
+        raise ConfigError("there are no sources to read from")
+    streams = (
+        stream_examples(source, role=role, transcripts=transcripts, keep_unpaired=keep_unpaired)
+        for source in sources
+    )
+    tables, reports = zip(*map(_collect, streams), strict=True)
+    return ExampleTable(pa.concat_tables(tables), reports)
 
 
-def _read_source(source: Source, role: Role, transcripts: Transcripts) -> tuple[pa.Table, SourceReport]:
+def _collect(stream: SourceStream) -> tuple[pa.Table, SourceReport]:
+    arrow = to_arrow(stream.examples)
+    examples = ExampleTable(arrow, ())
+    return arrow, stream.report(stream.fingerprint or fingerprint_examples(examples), examples[0])
+
+
+def stream_examples(
+    source: Source, *, role: Role, transcripts: Transcripts = "messages", keep_unpaired: bool = False
+) -> SourceStream:
+    """Open a source, tell its schema, and get ready to read its examples.
+
+    Args:
+        source: what to open.
+        role: see `read_examples`.
+        transcripts: see `read_examples`.
+        keep_unpaired: see `read_examples`.
+
+    Raises:
+        DataError, ConfigError, NetworkError: see `read_examples`.
+    """
     opened = open_source(source, role)
     head = list(islice(opened.rows, _HEAD))
     if not head:
@@ -51,25 +134,21 @@ def _read_source(source: Source, role: Role, transcripts: Transcripts) -> tuple[
     conditions = parse_conditions(spec.where, head, opened.name)
     schema = choose_schema(head, opened.name, opened.spec, role)
     layout = choose_layout(schema, opened.name, spec, role)
-    settings = Settings(transcripts, spec.policy or "best-vs-worst", spec.min_margin)
+    settings = Settings(transcripts, spec.policy or "best-vs-worst", spec.min_margin, keep_unpaired)
     detected = schema.title if spec.criterion is None else f"{schema.title}, {spec.criterion}"
     counts = RowCounts()
     rows = _wanted(chain(head, opened.rows), conditions, counts)
-    arrow = to_arrow(layout.pairs(rows, settings, counts))
-    pairs = PairTable(arrow, ())
-    if not len(pairs):
-        raise DataError(_none_left(opened.name, detected, counts))
     used = {*layout.columns, *(condition.column for condition in conditions)}
-    return arrow, SourceReport(
+    return SourceStream(
         name=opened.name,
         split=opened.split,
         splits=opened.splits,
         schema=schema.name,
         detected=detected,
         unused_columns=tuple(name for name in column_names(head) if name not in used),
+        fingerprint=opened.fingerprint,
         counts=counts,
-        fingerprint=opened.fingerprint or fingerprint_pairs(pairs),
-        example=pairs[0],
+        examples=_at_least_one(layout.examples(rows, settings, counts), opened.name, detected, counts),
     )
 
 
@@ -84,9 +163,15 @@ def _wanted(rows: Iterator[Row], conditions: Sequence[Condition], counts: RowCou
             counts.drop(unmet.reason, row.where)
 
 
-def _none_left(name: str, detected: str, counts: RowCounts) -> str:
-    reasons = "\n".join(
-        f"  {number} {reason} (first: {counts.examples[reason]})"
-        for reason, number in counts.dropped.most_common()
-    )
-    return f"{name}: not one of {counts.read} rows can be used; detected {detected}:\n{reasons}"
+def _at_least_one(
+    examples: Iterator[Example], name: str, detected: str, counts: RowCounts
+) -> Iterator[Example]:
+    first = next(examples, None)
+    if first is None:
+        reasons = "\n".join(
+            f"  {number} {reason} (first: {counts.examples[reason]})"
+            for reason, number in counts.dropped.most_common()
+        )
+        raise DataError(f"{name}: not one of {counts.read} rows can be used; detected {detected}:\n{reasons}")
+    yield first
+    yield from examples

@@ -1,9 +1,10 @@
-"""From a pair to the three texts that are encoded: prompt, prompt + chosen, prompt + rejected.
+"""From an example to the texts that are encoded: prompt, prompt + chosen, prompt + rejected.
 
 A chat template is a program of somebody else's, so nothing is assumed about it: what it writes between the
 generation prompt and a response, and after the response, is found for each conversation by rendering it
 with a marker in the response's place.  That costs one more rendering per pair (some 20 microseconds) and
-holds for templates that trim contents, open a thinking block or vary with the conversation.
+holds for templates that trim contents, open a thinking block or vary with the conversation.  The assistant's
+earlier turns are found in the same way.
 
 Templates run only in transformers' sandbox, through `apply_chat_template`.
 """
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING
 
 from jinja2.exceptions import TemplateSyntaxError
 
-from orpo.data.pairs import EMPTY_RESPONSE, INVALID_UNICODE, Message, Pair, Prompt, is_unicode
+from orpo.data.pairs import (
+    EMPTY_RESPONSE,
+    INVALID_UNICODE,
+    Example,
+    Message,
+    Prompt,
+    Span,
+    is_unicode,
+    responses_of,
+)
 from orpo.data.specials import added_tokens, eos_id
 from orpo.data.templates import Template
 from orpo.errors import ConfigError, DataError
@@ -33,15 +43,13 @@ _MARKER = "responseMarker0"
 
 @dataclass(frozen=True)
 class Rendering:
-    """The texts of one pair as the model reads them."""
+    """The texts of one example as the model reads them."""
 
     prompt: str
 
-    chosen: str
-    """Prompt and response; where the template closes the turn, up to and including the token that does."""
-
-    rejected: str
-    """As `chosen`."""
+    branches: tuple[str, ...]
+    """Prompt and response, of each response; where the template closes the turn, up to and including the
+    token that does."""
 
     end: int
     """Id of the token that ends the response: the template's end-of-turn, or EOS."""
@@ -49,10 +57,14 @@ class Rendering:
     notes: tuple[str, ...] = ()
     """What the template did that people should know."""
 
+    answers: tuple[Span, ...] = ()
+    """Characters of the assistant's earlier turns in the prompt, each up to and including the token that
+    closes it."""
+
 
 @dataclass(frozen=True)
 class Dropped:
-    """A pair that cannot be used."""
+    """An example that cannot be used."""
 
     reason: str
 
@@ -79,15 +91,19 @@ class _Frame:
 
 
 class Renderer:
-    """Writes pairs as text.
+    """Writes examples as text.
 
     Args:
         tokenizer: owner of the special tokens and of the sandbox that templates run in.
         template: what to write conversations with.
+        finds_answers: whether to find the assistant's earlier turns.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, template: Template) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, template: Template, *, finds_answers: bool = False
+    ) -> None:
         self._tokenizer = tokenizer
+        self._finds_answers = finds_answers
         self._template = template
         self._specials = added_tokens(tokenizer)
         # Of two tokens at one place the longer is the one that the tokenizer takes.
@@ -104,36 +120,35 @@ class Renderer:
         messages = self._messages(prompt)
         return messages if isinstance(messages, str) else self._apply(messages, add_generation_prompt=True)
 
-    def pair(self, pair: Pair) -> Rendering | Dropped:
-        """The texts of a pair.
+    def example(self, example: Example) -> Rendering | Dropped:
+        """The texts of an example.
 
         Raises:
             DataError: the template does not write a conversation as its prompt followed by the response.
             ConfigError: the template is not valid, or nothing ends a response: neither template nor EOS.
         """
         try:
-            rendering = self._render(pair)
+            rendering = self._render(example)
         except TemplateRefusalError as refusal:
             return Dropped(refusal.message)
-        if isinstance(rendering, Rendering) and not is_unicode(rendering.chosen + rendering.rejected):
+        if isinstance(rendering, Rendering) and not all(map(is_unicode, rendering.branches)):
             return Dropped(INVALID_UNICODE)
         return rendering
 
-    def _render(self, pair: Pair) -> Rendering | Dropped:
-        messages = self._messages(pair.prompt)
+    def _render(self, example: Example) -> Rendering | Dropped:
+        messages, responses = self._messages(example.prompt), responses_of(example)
         if isinstance(messages, str):
-            return Rendering(messages, messages + pair.chosen, messages + pair.rejected, self._eos())
-        frame = self._frame(messages, pair.where)
-        chosen = self._response(messages, pair.chosen, frame, pair.where)
-        rejected = self._response(messages, pair.rejected, frame, pair.where)
-        if frame.opening in (chosen, rejected):
+            return Rendering(messages, tuple(messages + text for text in responses), self._eos())
+        frame = self._frame(messages, example.where)
+        written = [self._response(messages, text, frame, example.where) for text in responses]
+        if frame.opening in written:
             return Dropped(EMPTY_RESPONSE)
         return Rendering(
             prompt=frame.prompt,
-            chosen=frame.prompt + chosen + frame.kept_closing,
-            rejected=frame.prompt + rejected + frame.kept_closing,
+            branches=tuple(frame.prompt + text + frame.kept_closing for text in written),
             end=frame.end,
             notes=_notes(messages, frame),
+            answers=self._answers(messages, frame, example.where) if self._finds_answers else (),
         )
 
     def _messages(self, prompt: Prompt) -> str | tuple[Message, ...]:
@@ -142,6 +157,28 @@ class Renderer:
             return (Message("user", prompt),) if self._template.wraps_text else prompt
         assert self._template.text is not None, "resolve_template refuses conversations without a template"
         return prompt
+
+    def _answers(self, messages: tuple[Message, ...], frame: _Frame, where: str) -> tuple[Span, ...]:
+        """Characters of the assistant's turns in the frame's prompt, closed as the last turn is."""
+        return tuple(
+            self._answer(messages, place, frame, where)
+            for place, message in enumerate(messages)
+            if message.role == "assistant"
+        )
+
+    def _answer(self, messages: tuple[Message, ...], place: int, frame: _Frame, where: str) -> Span:
+        marked = (*messages[:place], Message("assistant", _MARKER), *messages[place + 1 :])
+        before, found, after = self._apply(marked, add_generation_prompt=True).partition(_MARKER)
+        prompt = frame.prompt
+        end = len(prompt) - len(after)
+        is_around = prompt.startswith(before) and prompt.endswith(after) and end >= len(before)
+        if not found or not is_around or not after.startswith(frame.kept_closing):
+            raise DataError(
+                f"{where}: the chat template {self._template.name} does not write the assistant's earlier "
+                "turns one by one and closed like the last, so their tokens cannot be told apart",
+                hint="Name another template in data.template, or set objective.nll_turns=final.",
+            )
+        return len(before), end + len(frame.kept_closing)
 
     def _frame(self, messages: tuple[Message, ...], where: str) -> _Frame:
         prompt = self._apply(messages, add_generation_prompt=True)

@@ -1,4 +1,4 @@
-"""The shapes that prompts and responses come in (text, messages), and what makes a pair of them.
+"""The shapes that prompts and responses come in (text, messages), and what makes examples of them.
 
 A value is used exactly as it is understood, or its row is refused with a reason: nothing is repaired.
 """
@@ -16,6 +16,7 @@ from orpo.data.pairs import (
     Message,
     Pair,
     Prompt,
+    Single,
     UnusableRowError,
     is_unicode,
 )
@@ -25,6 +26,7 @@ Transcripts = Literal["messages", "text"]
 """What a transcript becomes: messages for a chat template, or the plain text that it is."""
 
 REPEATED_PROMPT = "both responses begin with the prompt column's text, which would be read twice"
+RESPONSE_REPEATS_PROMPT = "the response begins with the prompt column's text, which would be read twice"
 IDENTICAL = "identical responses"
 PROMPTS_DIFFER = "prompts differ before the last turn"
 NOT_TEXT = "text that is not a string"
@@ -146,7 +148,7 @@ def pair_of(asked: Asked, better: Answer, worse: Answer, where: str) -> Pair:
     prompt = answered_prompt(asked, better)
     if answered_prompt(asked, worse) != prompt:
         raise UnusableRowError(PROMPTS_DIFFER)
-    if isinstance(prompt, str) and prompt.strip() and _both_begin_with(prompt, better, worse):
+    if _all_begin_with(prompt, better, worse):
         raise UnusableRowError(REPEATED_PROMPT)
     return make_pair(prompt, better.text, worse.text, where)
 
@@ -157,18 +159,49 @@ def make_pair(prompt: Prompt, chosen: str, rejected: str, where: str) -> Pair:
     Raises:
         UnusableRowError: a response is empty, both are the same, or there is text that no file can hold.
     """
-    if not chosen.strip() or not rejected.strip():
-        raise UnusableRowError(EMPTY_RESPONSE)
+    _require_text(prompt, chosen, rejected)
     if chosen == rejected:
         raise UnusableRowError(IDENTICAL)
-    turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
-    if not all(map(is_unicode, [*turns, chosen, rejected])):
-        raise UnusableRowError(INVALID_UNICODE)
     return Pair(prompt, chosen, rejected, where)
 
 
-def _both_begin_with(prompt: str, *answers: Answer) -> bool:
-    return all(answer.text.startswith(prompt) for answer in answers)
+def single_of(asked: Asked, answer: Answer, where: str) -> Single:
+    """A response to imitate.
+
+    Raises:
+        UnusableRowError: see `answered_prompt` and `make_single`; or the response repeats the prompt.
+    """
+    prompt = answered_prompt(asked, answer)
+    if _all_begin_with(prompt, answer):
+        raise UnusableRowError(RESPONSE_REPEATS_PROMPT)
+    return make_single(prompt, answer.text, where, is_desirable=True)
+
+
+def make_single(prompt: Prompt, response: str, where: str, *, is_desirable: bool) -> Single:
+    """A single response that has something to teach.
+
+    Raises:
+        UnusableRowError: it is empty, or there is text that no file can hold.
+    """
+    _require_text(prompt, response)
+    return Single(prompt, response, is_desirable, where)
+
+
+def _require_text(prompt: Prompt, *responses: str) -> None:
+    if not all(response.strip() for response in responses):
+        raise UnusableRowError(EMPTY_RESPONSE)
+    turns = [prompt] if isinstance(prompt, str) else [turn.content for turn in prompt]
+    if not all(map(is_unicode, [*turns, *responses])):
+        raise UnusableRowError(INVALID_UNICODE)
+
+
+def _all_begin_with(prompt: Prompt, *answers: Answer) -> bool:
+    """Whether the text of a prompt is repeated, rather than continued."""
+    return (
+        isinstance(prompt, str)
+        and prompt.strip() != ""
+        and all(answer.text.startswith(prompt) for answer in answers)
+    )
 
 
 def _message(item: Any) -> Message:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
 
 from orpo.data.hub import dataset_rows, open_hub
 from orpo.data.local import local_path, open_local
 from orpo.data.rows import Row
-from orpo.data.spec import OpenSource, Role, SourceSpec
+from orpo.data.spec import IN_MEMORY, MemoryRows, MemorySource, OpenSource, Role, SourceSpec
 from orpo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Source: TypeAlias = "SourceSpec | str | PathLike[str] | Dataset | Iterable[Mapping[str, Any]]"
-"""A named source (a string or path is its path), or rows in memory."""
-
-IN_MEMORY = "rows in memory"
+Source: TypeAlias = "SourceSpec | str | PathLike[str] | MemorySource | MemoryRows"
+"""A named source (a string or path is its path), or rows in memory, with or without options to read them."""
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
@@ -37,8 +36,10 @@ def open_source(source: Source, role: Role = "train") -> OpenSource:
     """
     if isinstance(source, str | PathLike):
         source = SourceSpec(fspath(source))
+    if isinstance(source, MemorySource):
+        return _open_memory(source.rows, source.spec)
     if not isinstance(source, SourceSpec):
-        return _open_memory(source)
+        return _open_memory(source, SourceSpec(IN_MEMORY))
     path = local_path(source.path)
     if path is not None:
         return open_local(path, source, role)
@@ -50,16 +51,17 @@ def open_source(source: Source, role: Role = "train") -> OpenSource:
     return open_hub(source, role)
 
 
-def _open_memory(source: Dataset | Iterable[Mapping[str, Any]]) -> OpenSource:
-    if isinstance(source, Mapping):
+def _open_memory(rows: MemoryRows, spec: SourceSpec) -> OpenSource:
+    if isinstance(rows, Mapping):
         raise ConfigError(
-            f"expected an iterable of rows, got a mapping with the keys {', '.join(map(repr, source))}",
+            f"expected an iterable of rows, got a mapping with the keys {', '.join(map(repr, rows))}",
             hint='Give a list of rows, or one split, such as `dataset["train"]`.',
         )
-    if _is_dataset(source):
-        fingerprint = f"datasets:{source._fingerprint}"
-        return OpenSource(IN_MEMORY, dataset_rows(source, ""), fingerprint=fingerprint)
-    return OpenSource(IN_MEMORY, _memory_rows(source))
+    spec = replace(spec, path=IN_MEMORY, config=None, data_dir=None, split=None, revision=None)
+    if _is_dataset(rows):
+        fingerprint = f"datasets:{rows._fingerprint}"
+        return OpenSource(IN_MEMORY, dataset_rows(rows, ""), spec, fingerprint=fingerprint)
+    return OpenSource(IN_MEMORY, _memory_rows(rows), spec)
 
 
 def _is_dataset(source: object) -> TypeGuard[Dataset]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from orpo.data.rows import Row
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 Role = Literal["train", "eval"]
 """What the rows are for; it decides which split is read where none is named."""
@@ -14,16 +17,25 @@ Role = Literal["train", "eval"]
 Policy = Literal["best-vs-worst", "best-vs-random", "all-above-margin"]
 """Which pairs several scored responses to one prompt make."""
 
+MemoryRows: TypeAlias = "Dataset | Iterable[Mapping[str, Any]]"
+"""Rows in memory: values by column."""
+
+IN_MEMORY = "rows in memory"
+"""The path of what has none."""
+
 
 @dataclass(frozen=True)
 class SourceSpec:
     """Names a source: a local file, a folder of files, or a Hub dataset; and says how to read its rows."""
 
     path: str
-    """Local path or Hub id."""
+    """Local path or Hub id; `IN_MEMORY` for rows in memory."""
 
     config: str | None = None
     """Configuration of a Hub dataset."""
+
+    data_dir: str | None = None
+    """Folder of a Hub dataset to read, as `data_dir` of `datasets.load_dataset`."""
 
     split: str | None = None
     """Split to read; None: the one that its name and the role suggest."""
@@ -48,6 +60,17 @@ class SourceSpec:
 
 
 @dataclass(frozen=True)
+class MemorySource:
+    """Rows in memory that take the place of a named source and are read as it would be."""
+
+    rows: MemoryRows
+
+    spec: SourceSpec
+    """Its `columns`, `criterion`, `policy`, `min_margin` and `where` are used; what says where its rows are is
+    not."""
+
+
+@dataclass(frozen=True)
 class OpenSource:
     """A source whose rows can be read, once."""
 
@@ -57,6 +80,9 @@ class OpenSource:
     rows: Iterator[Row]
     """The rows of the chosen split, streamed."""
 
+    spec: SourceSpec
+    """What was opened, chosen split filled in."""
+
     split: str | None = None
     """The split that was chosen; None where the source has no splits."""
 
@@ -65,6 +91,3 @@ class OpenSource:
 
     fingerprint: str | None = None
     """Identity of the content, `sha256:…`, `hub:COMMIT:…` or `datasets:…`; None if only reading can tell."""
-
-    spec: SourceSpec | None = None
-    """What was opened, chosen split filled in; None for rows in memory."""

@@ -1,10 +1,9 @@
-"""Pairs in Arrow: compact, of one fixed schema, turned into `Pair`s only where they are looked at."""
+"""Examples in Arrow: compact, of one fixed schema, turned into objects only where they are looked at."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from orpo.data.pairs import Message, Pair, Prompt, RowCounts
-from orpo.errors import ConfigError, DataError
+from orpo.data.holdout import prompt_key
+from orpo.data.pairs import Example, Message, Pair, RowCounts, Single
 
 _BATCH = 4096
 
@@ -22,9 +21,10 @@ _SCHEMA = pa.schema(
     [
         ("text", pa.large_string()),  # the prompt, if it is plain text; else null
         ("turns", pa.list_(_TURN)),  # the prompt, if it is messages; else null
-        ("chosen", pa.large_string()),
-        ("rejected", pa.large_string()),
+        ("chosen", pa.large_string()),  # null where a single response is undesirable
+        ("rejected", pa.large_string()),  # null where a single response is desirable
         ("where", pa.string()),
+        ("weight", pa.float64()),
     ]
 )
 
@@ -57,16 +57,16 @@ class SourceReport:
     fingerprint: str
     """`sha256:…` of the files (or of the pairs, for rows in memory); `hub:COMMIT:…`; `datasets:…`."""
 
-    example: Pair
-    """The first pair."""
+    example: Example
+    """The first one."""
 
 
-class PairTable:
-    """A sequence of pairs, with the report of where they are from.
+class ExampleTable:
+    """A sequence of examples, with the report of where they are from.
 
     Args:
         arrow: as `to_arrow` makes it.
-        sources: reports, in the order of the pairs.
+        sources: reports, in the order of the examples.
     """
 
     def __init__(self, arrow: pa.Table, sources: Sequence[SourceReport]) -> None:
@@ -84,92 +84,64 @@ class PairTable:
     def __len__(self) -> int:
         return self._arrow.num_rows
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Example:
         position = range(len(self))[index]  # negative indices, and IndexError beyond the end
-        return _to_pair(self._arrow.slice(position, 1).to_pylist()[0])
+        return _to_example(self._arrow.slice(position, 1).to_pylist()[0])
 
-    def __iter__(self) -> Iterator[Pair]:
+    def __iter__(self) -> Iterator[Example]:
         for batch in self._arrow.to_batches():
-            yield from map(_to_pair, batch.to_pylist())
+            yield from map(_to_example, batch.to_pylist())
 
-    def select(self, indices: Sequence[int]) -> PairTable:
-        """The pairs at `indices`, in that order; `sources` still tells of all of them."""
-        return PairTable(self._arrow.take(pa.array(indices, pa.int64())), self.sources)
+    def prompt_keys(self) -> list[bytes]:
+        """`prompt_key` of each example."""
+        return [prompt_key(example.prompt) for example in self]
+
+    def select(self, indices: Sequence[int]) -> ExampleTable:
+        """The examples at `indices`, in that order; `sources` still tells of all of them."""
+        return ExampleTable(self._arrow.take(pa.array(indices, pa.int64())), self.sources)
 
 
-def to_arrow(pairs: Iterable[Pair]) -> pa.Table:
-    """The pairs as an Arrow table, built batch by batch."""
-    remaining = iter(pairs)
+def to_arrow(examples: Iterable[Example]) -> pa.Table:
+    """The examples as an Arrow table, built batch by batch."""
+    remaining = iter(examples)
     batches: list[pa.RecordBatch] = []
     while batch := list(islice(remaining, _BATCH)):
-        batches.append(pa.RecordBatch.from_pylist([_to_row(pair) for pair in batch], _SCHEMA))
+        batches.append(pa.RecordBatch.from_pylist([_to_row(example) for example in batch], _SCHEMA))
     return pa.Table.from_batches(batches, _SCHEMA)
 
 
-def fingerprint_pairs(pairs: Iterable[Pair]) -> str:
-    """`sha256:…` of the texts of the pairs, in order."""
+def fingerprint_examples(examples: Iterable[Example]) -> str:
+    """`sha256:…` of what the examples say, in order, wherever they are from."""
     digest = hashlib.sha256()
-    for pair in pairs:
-        digest.update(json.dumps([_prompt_key(pair.prompt), pair.chosen, pair.rejected]).encode())
+    for example in examples:
+        row = _to_row(example)
+        del row["where"]
+        digest.update(json.dumps(row).encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def hold_out(table: PairTable, fraction: float, seed: int) -> tuple[PairTable, PairTable]:
-    """Split pairs into those to train on and those to evaluate on, each in the order of the table.
-
-    All pairs of one prompt go to the same side.  The prompts held out are the first ones in an order that
-    depends on the seed and on nothing else, as far as their pairs fit; so the share of held-out pairs is at
-    most `fraction`, rounded, and a prompt keeps its place in that order when rows are added.
-
-    Args:
-        table: what to split.
-        fraction: share of the pairs to hold out, in (0, 1).
-        seed: which prompts are held out.
-
-    Raises:
-        ConfigError: `fraction` is not in (0, 1).
-        DataError: too few prompts, or too many pairs of each, to leave something on both sides.
-    """
-    if not 0 < fraction < 1:
-        raise ConfigError(f"the fraction to hold out: expected a number between 0 and 1, got {fraction}")
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, pair in enumerate(table):
-        members[_rank(pair, seed)].append(index)
-    room = min(max(1, round(fraction * len(table))), len(table) - 1)
-    held_out: set[int] = set()
-    for rank in sorted(members):
-        if len(held_out) + len(members[rank]) <= room:
-            held_out.update(members[rank])
-    if not held_out:
-        raise DataError(
-            f"cannot hold out {room} of {len(table)} pairs: they have {len(members)} different prompts, "
-            "and all pairs of a prompt stay together",
-            hint="Hold out a larger fraction, or name a source for `data.eval`.",
-        )
-    kept = [index for index in range(len(table)) if index not in held_out]
-    return table.select(kept), table.select(sorted(held_out))
-
-
-def _rank(pair: Pair, seed: int) -> str:
-    """The place of a pair's prompt in the order that `seed` gives."""
-    return hashlib.sha256(json.dumps([seed, _prompt_key(pair.prompt)]).encode()).hexdigest()
-
-
-def _prompt_key(prompt: Prompt) -> str | list[list[str]]:
-    return prompt if isinstance(prompt, str) else [[turn.role, turn.content] for turn in prompt]
-
-
-def _to_row(pair: Pair) -> dict[str, Any]:
-    text, turns = (pair.prompt, None) if isinstance(pair.prompt, str) else (None, pair.prompt)
+def _to_row(example: Example) -> dict[str, Any]:
+    prompt = example.prompt
+    text, turns = (prompt, None) if isinstance(prompt, str) else (None, prompt)
+    if isinstance(example, Pair):
+        chosen, rejected = example.chosen, example.rejected
+    else:
+        chosen, rejected = (example.response, None) if example.is_desirable else (None, example.response)
     return {
         "text": text,
         "turns": turns and [{"role": turn.role, "content": turn.content} for turn in turns],
-        "chosen": pair.chosen,
-        "rejected": pair.rejected,
-        "where": pair.where,
+        "chosen": chosen,
+        "rejected": rejected,
+        "where": example.where,
+        "weight": example.weight,
     }
 
 
-def _to_pair(row: dict[str, Any]) -> Pair:
+def _to_example(row: dict[str, Any]) -> Example:
     prompt = row["text"] if row["turns"] is None else tuple(Message(**turn) for turn in row["turns"])
-    return Pair(prompt, row["chosen"], row["rejected"], row["where"])
+    chosen, rejected, where, weight = row["chosen"], row["rejected"], row["where"], row["weight"]
+    if chosen is None:
+        return Single(prompt, rejected, is_desirable=False, where=where, weight=weight)
+    if rejected is None:
+        return Single(prompt, chosen, is_desirable=True, where=where, weight=weight)
+    return Pair(prompt, chosen, rejected, where, weight)

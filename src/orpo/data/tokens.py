@@ -1,23 +1,21 @@
-"""From pairs to token ids: one BOS, the exact prompt boundary, the end of the response scored once.
+"""From examples to token ids: one BOS, the exact prompt boundary, the end of the response scored once.
 
 Prompt and response are encoded together, verbatim, so a token may span the place where they meet.  The
-prompt is then what all three encodings share and every token after it is response: nothing is context in
-one branch and scored in the other.
+prompt is then what all encodings share and every token after it is response: nothing is context in one branch
+and scored in the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Literal
 
-from orpo.data.pairs import EMPTY_RESPONSE, Pair, Prompt, RowCounts, TokenizedPair
+from orpo.data.pairs import EMPTY_RESPONSE, Example, Pair, Prompt, Single, Span, TokenizedPair
 from orpo.data.rendering import Dropped, Renderer, Rendering
 from orpo.data.specials import added_prefix
 from orpo.data.templates import Template
-from orpo.data.tokenized import TokenizedPairs, TokenizedPairsBuilder
-from orpo.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,14 +31,12 @@ IDENTICAL_CUT = "responses identical after the cut at max_length"
 CUT = "response cut at max_length"
 MERGED = "response merges with the end of the prompt"
 END_INSIDE = "response contains the token that ends it"
-
-BATCH = 1000
-"""Pairs encoded by one call: enough for the tokenizer's threads, little enough for steady progress."""
+SINGLE = "single response"
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A usable pair."""
+    """A usable example."""
 
     pair: TokenizedPair
 
@@ -52,7 +48,7 @@ class Tokenized:
 
 
 class PairTokenizer:
-    """Turns pairs into token ids.
+    """Turns examples into token ids.
 
     Args:
         tokenizer: the model's; needs an EOS token where no template closes the response, but no pad token.
@@ -60,6 +56,7 @@ class PairTokenizer:
         max_length: most tokens of prompt + response, in either branch.
         truncation: `cut` over-long responses at the end, which leaves them without end-of-turn, or `drop`
             their pairs.  A pair whose prompt leaves no room for a response token is always dropped.
+        finds_answers: whether to find the assistant's earlier turns in prompts.
     """
 
     def __init__(
@@ -69,9 +66,10 @@ class PairTokenizer:
         *,
         max_length: int,
         truncation: Truncation = "cut",
+        finds_answers: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
-        self._renderer = Renderer(tokenizer, template)
+        self._renderer = Renderer(tokenizer, template, finds_answers=finds_answers)
         self._prefix = list(added_prefix(tokenizer))
         self._max_length = max_length
         self._truncation: Truncation = truncation
@@ -84,26 +82,24 @@ class PairTokenizer:
         """
         return self._encode([self._renderer.prompt(prompt)])[0]
 
-    def __call__(self, pairs: Sequence[Pair]) -> list[Tokenized | Dropped]:
-        """Tokenise pairs together, in order.
+    def __call__(self, examples: Sequence[Example]) -> list[Tokenized | Dropped]:
+        """Tokenise examples together, in order.
 
         Raises:
             DataError: the template does not write a conversation as its prompt followed by the response.
             ConfigError: the template is not valid, or nothing ends a response: neither template nor EOS.
         """
-        renderings = [self._renderer.pair(pair) for pair in pairs]
+        renderings = [self._renderer.example(example) for example in examples]
         texts = [
             text
             for rendering in renderings
             if isinstance(rendering, Rendering)
-            for text in (rendering.prompt, rendering.chosen, rendering.rejected)
+            for text in _texts_of(rendering)
         ]
         encodings = iter(self._encode(texts))
         return [
-            rendering
-            if isinstance(rendering, Dropped)
-            else self._assemble(pair.where, rendering, *islice(encodings, 3))
-            for pair, rendering in zip(pairs, renderings, strict=True)
+            rendering if isinstance(rendering, Dropped) else self._assemble(example, rendering, encodings)
+            for example, rendering in zip(examples, renderings, strict=True)
         ]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
@@ -121,18 +117,20 @@ class PairTokenizer:
         return [ids if ids[:size] == self._prefix else self._prefix + ids for ids in encodings]
 
     def _assemble(
-        self, where: str, rendering: Rendering, prompt: list[int], chosen: list[int], rejected: list[int]
+        self, example: Example, rendering: Rendering, encodings: Iterator[list[int]]
     ) -> Tokenized | Dropped:
-        start = boundary(prompt, chosen, rejected)
+        """The outcome of an example, whose texts are the next ones of `encodings`."""
+        prompt = next(encodings)
+        branches = list(islice(encodings, len(rendering.branches)))
+        edges = [common_prefix(prompt, ids) for ids in islice(encodings, 2 * len(rendering.answers))]
+
+        start = common_prefix(prompt, *branches)
         if start == 0:
             return Dropped(NO_PROMPT)
-        if _closed(prompt, rendering.end) in (
-            _closed(chosen, rendering.end),
-            _closed(rejected, rendering.end),
-        ):
+        if _closed(prompt, rendering.end) in [_closed(branch, rendering.end) for branch in branches]:
             return Dropped(EMPTY_RESPONSE)
-        responses = [_closed(branch[start:], rendering.end) for branch in (chosen, rejected)]
-        if responses[0] == responses[1]:
+        responses = [_closed(branch[start:], rendering.end) for branch in branches]
+        if _are_same(responses):
             return Dropped(IDENTICAL)
 
         room = self._max_length - start
@@ -142,68 +140,58 @@ class PairTokenizer:
         if too_long and self._truncation == "drop":
             return Dropped(TOO_LONG)
         kept = [tuple(response[:room]) for response in responses]
-        if kept[0] == kept[1]:
+        if _are_same(kept):
             return Dropped(IDENTICAL_CUT)
 
         notes = {
             CUT: too_long,
             MERGED: start < len(prompt),
             END_INSIDE: any(rendering.end in response[:-1] for response in responses),
+            SINGLE: isinstance(example, Single),
         }
+        chosen, rejected = kept if isinstance(example, Pair) else _placed(example, *kept)
         return Tokenized(
-            TokenizedPair(tuple(prompt[:start]), kept[0], kept[1], where),
+            TokenizedPair(
+                prompt=tuple(prompt[:start]),
+                chosen=chosen,
+                rejected=rejected,
+                where=example.where,
+                weight=example.weight,
+                answers=_spans(edges, start),
+            ),
             rendering.end,
             rendering.notes + tuple(note for note, applies in notes.items() if applies),
         )
 
 
-def boundary(prompt: Sequence[int], chosen: Sequence[int], rejected: Sequence[int]) -> int:
-    """Number of prompt tokens: the longest prefix of `prompt` that both branches start with."""
-    size = len(prompt)
-    if prompt == chosen[:size] == rejected[:size]:
+def _texts_of(rendering: Rendering) -> list[str]:
+    """What is encoded of an example: its prompt, its branches, and the prompt up to each answer's edges."""
+    edges = [rendering.prompt[:edge] for span in rendering.answers for edge in span]
+    return [rendering.prompt, *rendering.branches, *edges]
+
+
+def common_prefix(first: Sequence[int], *others: Sequence[int]) -> int:
+    """Number of ids that all begin with."""
+    size = min(map(len, (first, *others)))
+    if all(first[:size] == other[:size] for other in others):
         return size
-    agree = zip(prompt, chosen, rejected, strict=False)
-    return next((k for k, (p, c, r) in enumerate(agree) if not p == c == r), min(len(chosen), len(rejected)))
+    columns = zip(first, *others, strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def tokenize_pairs(
-    pairs: Iterable[Pair],
-    pair_tokenizer: PairTokenizer,
-    counts: RowCounts,
-    progress: Callable[[int], None] | None = None,
-) -> TokenizedPairs:
-    """Tokenise all pairs, and move those that cannot be used from kept to dropped.
+def _are_same(responses: Sequence[Sequence[int]]) -> bool:
+    return len(responses) == 2 and responses[0] == responses[1]
 
-    Args:
-        pairs: what the reader kept, and counted as kept.
-        counts: account of the rows, updated.
-        progress: called after each batch with the number of pairs it had.
 
-    Raises:
-        DataError: no pair is left of those given, or see `PairTokenizer.__call__`.
-        ConfigError: see `PairTokenizer.__call__`.
-    """
-    builder = TokenizedPairsBuilder()
-    remaining = iter(pairs)
-    total = 0
-    while batch := list(islice(remaining, BATCH)):
-        for pair, outcome in zip(batch, pair_tokenizer(batch), strict=True):
-            if isinstance(outcome, Dropped):
-                counts.kept -= 1
-                counts.drop(outcome.reason, pair.where)
-            else:
-                builder.add(outcome.pair, outcome.end)
-                counts.notes.update(outcome.notes)
-        total += len(batch)
-        if progress is not None:
-            progress(len(batch))
-    result = builder.build()
-    if total and not len(result):
-        raise DataError(
-            f"none of {total} pairs is left after tokenising: {_account(counts)}",
-            hint="The reasons say what to change; often it is data.max_length or data.template.",
-        )
-    return result
+def _placed(single: Single, response: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The only response in its place among chosen and rejected."""
+    return (response, ()) if single.is_desirable else ((), response)
+
+
+def _spans(edges: Sequence[int], stop: int) -> tuple[Span, ...]:
+    """Spans before `stop` from their starts and ends in turn; empty ones are left out."""
+    ends = iter(min(edge, stop) for edge in edges)
+    return tuple((start, end) for start, end in zip(ends, ends, strict=True) if start < end)
 
 
 def _closed(ids: list[int], end: int) -> list[int]:
@@ -212,10 +200,3 @@ def _closed(ids: list[int], end: int) -> list[int]:
     while size and ids[size - 1] == end:
         size -= 1
     return [*ids[:size], end]
-
-
-def _account(counts: RowCounts) -> str:
-    return "; ".join(
-        f"{reason}: {number} (first: {counts.examples[reason]})"
-        for reason, number in counts.dropped.most_common()
-    )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orpo.data import Pair, PairTable, SourceSpec, hold_out, read_pairs
+from orpo.data import ExampleTable, Pair, SourceSpec, hold_out, read_examples
 from orpo.data.rendering import Renderer
 from orpo.data.spec import Role
 from orpo.data.templates import Template, resolve_template
@@ -97,7 +97,7 @@ def examine(request: Request) -> Report:
         NetworkError: the Hub cannot be reached.
     """
     tables, findings = _read(request)
-    pairs = {use: list(table) for use, table in tables.items()}
+    pairs = {use: [item for item in table if isinstance(item, Pair)] for use, table in tables.items()}
     view = _view(request, pairs) if pairs else None
     parts: list[Part] = []
     for use, part_pairs in pairs.items():
@@ -114,10 +114,10 @@ def examine(request: Request) -> Report:
     return Report(tuple(parts), worst_first(findings), _not_run(parts, view), _settings(request, view))
 
 
-def _read(request: Request) -> tuple[dict[str, PairTable], list[Finding]]:
+def _read(request: Request) -> tuple[dict[str, ExampleTable], list[Finding]]:
     """The pairs of each use that can be read, and a finding for each that cannot."""
     transcripts = "text" if request.template == "none" else "messages"
-    tables: dict[str, PairTable] = {}
+    tables: dict[str, ExampleTable] = {}
     findings: list[Finding] = []
     sources: dict[Role, tuple[SourceSpec, ...]] = {"train": request.train}
     if isinstance(request.eval, tuple):
@@ -125,11 +125,13 @@ def _read(request: Request) -> tuple[dict[str, PairTable], list[Finding]]:
     for use, specs in sources.items():
         log.info("reading %s", ", ".join(spec.path for spec in specs))
         try:
-            tables[use] = read_pairs(specs, role=use, transcripts=transcripts)
+            tables[use] = read_examples(specs, role=use, transcripts=transcripts)
         except DataError as error:
             findings.append(reading.unreadable(use, error))
     if isinstance(request.eval, float) and "train" in tables:
-        tables["train"], tables["eval"] = hold_out(tables["train"], request.eval, request.seed)
+        table = tables["train"]
+        kept, held_out = hold_out(table.prompt_keys(), request.eval, request.seed)
+        tables |= {"train": table.select(kept), "eval": table.select(held_out)}
     return tables, findings
 
 
@@ -162,7 +164,7 @@ def _positions(name: str, revision: str | None) -> int | None:
 
 
 def _examine_part(
-    use: str, pairs: Sequence[Pair], table: PairTable | None, view: _ModelView | None, max_dropped: float
+    use: str, pairs: Sequence[Pair], table: ExampleTable | None, view: _ModelView | None, max_dropped: float
 ) -> tuple[Part, list[Finding]]:
     """What is found in the pairs of one use.
 

@@ -49,8 +49,8 @@ def request_for_config(config: RunConfig, *, max_dropped: float) -> Request:
     """The data of a run, as training would read it."""
     data = config.data
     return Request(
-        train=_specs(data.train),
-        eval=_specs(data.eval) if isinstance(data.eval, tuple) else data.eval,
+        train=source_specs(data.train),
+        eval=source_specs(data.eval) if isinstance(data.eval, tuple) else data.eval,
         seed=config.training.seed,
         model=config.model.name,
         revision=config.model.revision,
@@ -61,5 +61,6 @@ def request_for_config(config: RunConfig, *, max_dropped: float) -> Request:
     )
 
 
-def _specs(sources: tuple[SourceSection, ...]) -> tuple[SourceSpec, ...]:
+def source_specs(sources: tuple[SourceSection, ...]) -> tuple[SourceSpec, ...]:
+    """The sources of a config, as the reader takes them."""
     return tuple(SourceSpec(**source.model_dump()) for source in sources)

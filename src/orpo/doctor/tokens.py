@@ -10,8 +10,9 @@ import numpy as np
 
 from orpo.data.pairs import Pair, TokenizedPair
 from orpo.data.rendering import SYSTEM_LEFT_OUT, Dropped, Renderer, Rendering
+from orpo.data.shards import SHARD_SIZE, batched
 from orpo.data.specials import added_tokens
-from orpo.data.tokens import BATCH, END_INSIDE, PairTokenizer, Tokenized
+from orpo.data.tokens import END_INSIDE, PairTokenizer, Tokenized
 from orpo.doctor.findings import Example, Problem, Severity, example
 from orpo.doctor.lengths import PairLengths
 from orpo.doctor.words import texts
@@ -79,8 +80,7 @@ def tokenize_each(pairs: Sequence[Pair], tokenizer: PairTokenizer) -> list[Outco
         ConfigError: see `PairTokenizer.__call__`.
     """
     outcomes: list[Outcome] = []
-    for start in range(0, len(pairs), BATCH):
-        batch = pairs[start : start + BATCH]
+    for batch in batched(pairs, SHARD_SIZE):
         try:
             outcomes += tokenizer(batch)
         except DataError:
@@ -171,9 +171,9 @@ def unclosed(
     conversations = [pair for pair, _ in _tokenized(pairs, outcomes) if not isinstance(pair.prompt, str)]
     if not conversations:
         return []
-    rendering = renderer.pair(conversations[0])
+    rendering = renderer.example(conversations[0])
     assert isinstance(rendering, Rendering), "it was tokenised"
-    if rendering.chosen.endswith(tuple(added_tokens(tokenizer))):
+    if rendering.branches[0].endswith(tuple(added_tokens(tokenizer))):
         return []
     return [example(pair.where, f"ends with: {pair.chosen[-60:]}") for pair in conversations]
 

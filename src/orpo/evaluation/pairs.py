@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from orpo.data.batching import split_batch
 from orpo.data.collate import batch_totals, collate
@@ -15,7 +14,7 @@ from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.means import WeightedMeans, add_shares
+from orpo.ops.means import WeightedMeans
 from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
 
@@ -51,23 +50,21 @@ def evaluate_pairs(
         NumericsError: the loss is not finite.
         MicroBatchMemoryError: a micro-batch did not fit.
     """
-    totals = batch_totals(pairs)
+    totals = batch_totals(pairs, objective.prompt_tokens)
     plans = split_batch(pairs.lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
-    sums: dict[str, Tensor] = {}
+    means = WeightedMeans()
     for plan in plans[world.rank]:
         batch = collate(
             [pairs[i] for i in plan.indices],
             scorer.layout,
             pad_id=pad_id,
-            score_prompt=objective.scores_prompt,
+            prompt_tokens=objective.prompt_tokens,
             weight=plan.weight,
         )
         with naming_what_did_not_fit(batch), scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
-        add_shares(sums, objective(scores, totals).metrics)
+        means.add(objective(scores, totals).metrics)
         on_forward()
-    means = WeightedMeans()
-    means.add(sums, weight=1.0)
     metrics = means.take(world)
     if not math.isfinite(metrics["loss"]):
         raise NumericsError(

@@ -40,6 +40,16 @@ class LoadedModel:
         return getattr(self.model.config, "max_position_embeddings", None)
 
 
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """What preparing data needs of a model: everything but its weights."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    max_positions: int | None
+    """See `LoadedModel`."""
+
+
 def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """An id to fill rows with; without a pad token any will do, since padding is never looked at."""
     pad = tokenizer.pad_token_id
@@ -58,6 +68,23 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
     """
     with loading("tokenizer", name, revision) as place:
         return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+
+
+def load_without_weights(name: str, *, revision: str | None = None) -> LoadedTokenizer:
+    """The tokenizer of a causal language model, and what its configuration says.
+
+    Args:
+        name: folder or Hub id.
+        revision: Hub revision.
+
+    Raises:
+        ConfigError, NetworkError: see `load_model`.
+    """
+    tokenizer = load_tokenizer(name, revision=revision)
+    with loading("model", name, revision) as place:
+        config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
+        _require_causal(config, name)
+    return LoadedTokenizer(tokenizer, getattr(config, "max_position_embeddings", None))
 
 
 def load_model(

@@ -13,6 +13,7 @@ from orpo.batch import Layout, MicroBatch, Scores
 from orpo.modeling.attention import KEYWORD, NAME, attention_of
 from orpo.modeling.head import OutputHead
 from orpo.ops.logprobs import logits_log_probs, segment_sums
+from orpo.ops.recompute import recompute_cheap_results
 
 
 class PairScorer(nn.Module):
@@ -42,6 +43,12 @@ class PairScorer(nn.Module):
 
     def states(self, batch: MicroBatch) -> Tensor:
         """What becomes log-probabilities: (N, D) hidden states, or (N, V) logits if there is no head."""
+        # Measured on a processor only, where it costs no time and saves a third of the activations.
+        saving = recompute_cheap_results() if batch.input_ids.device.type == "cpu" else nullcontext()
+        with saving:
+            return self._states(batch)
+
+    def _states(self, batch: MicroBatch) -> Tensor:
         inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
         if batch.attention is not None:
             inputs |= {"position_ids": batch.attention.position_ids, KEYWORD: batch.attention}

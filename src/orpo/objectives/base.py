@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from orpo.batch import Scores, Totals
+from orpo.batch import PromptTokens, Scores, Totals
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ObjectiveOutput:
     """Scalar with a gradient."""
 
     metrics: dict[str, Tensor]
-    """Detached scalars by their name in `metrics.jsonl`."""
+    """Weighted sums by their name in `metrics.jsonl`, as `orpo.ops.means.weighted` makes them."""
 
 
 class Objective(ABC):
@@ -26,8 +26,8 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def scores_prompt(self) -> bool:
-        """Whether the loss needs the log-probabilities of the prompt's tokens too."""
+    def prompt_tokens(self) -> PromptTokens:
+        """Tokens of the prompt whose log-probabilities the loss needs too."""
 
     @abstractmethod
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:

@@ -1,4 +1,8 @@
-"""Weighted means that stay on the device until somebody asks for them."""
+"""Weighted means that stay on the device until somebody asks for them.
+
+A *weighted sum* is a tensor of two: the sum of weight times value, and the sum of the weights.  Those of
+micro-batches, ranks and steps add up, and what they have in the end is divided once.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,14 @@ from torch import Tensor
 from orpo.ops.distributed import World
 
 
-def add_shares(sums: dict[str, Tensor], shares: Mapping[str, Tensor]) -> None:
-    """Add a micro-batch's shares to the sums of its global batch, in place."""
-    for name, value in shares.items():
+def weighted(values: Tensor, weights: Tensor) -> Tensor:
+    """(2,) weighted sum of values and weights of the same shape, detached."""
+    return torch.stack([(weights * values).sum(), weights.sum().to(values.dtype)]).detach()
+
+
+def add_sums(sums: dict[str, Tensor], more: Mapping[str, Tensor]) -> None:
+    """Add weighted sums to others by name, in place."""
+    for name, value in more.items():
         sums[name] = sums[name] + value if name in sums else value
 
 
@@ -21,21 +30,21 @@ class WeightedMeans:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._weight = 0.0
 
-    def add(self, values: Mapping[str, Tensor], weight: float) -> None:
-        """Add scalars, already on the device, that count `weight` times."""
-        add_shares(self._sums, {name: value.detach() * weight for name, value in values.items()})
-        self._weight += weight
+    def add(self, sums: Mapping[str, Tensor]) -> None:
+        """Add (2,) weighted sums, already on the device."""
+        add_sums(self._sums, sums)
 
     def take(self, world: World) -> dict[str, float]:
         """The means since the last call, after one reduction and one sync; starts afresh.
 
-        Values are shares, which add up over the processes of `world`; every process gave the same weights.
+        The sums of the processes of `world` add up.  What has no weight has no mean and is left out.
         """
-        sums = world.sum(torch.stack(list(self._sums.values())))
-        means = dict(zip(self._sums, (sums / self._weight).tolist(), strict=True))
-        self._sums, self._weight = {}, 0.0
+        sums = world.sum(torch.stack(list(self._sums.values()))).tolist()
+        means = {
+            name: total / weight for name, (total, weight) in zip(self._sums, sums, strict=True) if weight
+        }
+        self._sums = {}
         return means
 
     def __bool__(self) -> bool:

@@ -154,7 +154,7 @@ def _train(
     data = prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
-    objective = _objective(config.objective)
+    objective = build_objective(config.objective)
     scorer = build_scorer(
         model,
         layout="auto" if settings.layout == "auto" else Layout(settings.layout),
@@ -262,6 +262,7 @@ def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | 
     return model
 
 
-def _objective(config: ObjectiveSection) -> Objective:
+def build_objective(config: ObjectiveSection) -> Objective:
+    """The objective that `config` describes."""
     coefficients = config.model_dump(exclude={"name"})
     return OBJECTIVES[config.name](**coefficients)

@@ -10,10 +10,19 @@ from typing import Any
 from rich.console import Console
 
 from orpo.config import DataSection, SourceSection
-from orpo.data import PairTable, RowCounts, SourceReport, SourceSpec, hold_out, read_pairs
+from orpo.data import (
+    ExampleTable,
+    RowCounts,
+    Single,
+    SourceReport,
+    SourceSpec,
+    hold_out,
+    read_examples,
+)
+from orpo.data.shards import tokenize_examples
 from orpo.data.templates import Template, resolve_template
 from orpo.data.tokenized import TokenizedPairs
-from orpo.data.tokens import PairTokenizer, tokenize_pairs
+from orpo.data.tokens import PairTokenizer
 from orpo.errors import ConfigError
 from orpo.modeling.load import LoadedModel
 from orpo.text import printable
@@ -52,23 +61,24 @@ def prepare_data(
         DataError, ConfigError, NetworkError: see `orpo.data`.
     """
     transcripts = "text" if config.template == "none" else "messages"
-    train = read_pairs(_sources(config.train, train_rows), role="train", transcripts=transcripts)
+    train = read_examples(_sources(config.train, train_rows), role="train", transcripts=transcripts)
     _report_sources("train", train.sources)
-    held_out: PairTable | None = None
+    held_out: ExampleTable | None = None
     eval_sources: Sequence[SourceReport] = ()
     if eval_rows is not None or isinstance(config.eval, tuple):
         eval_specs = config.eval if isinstance(config.eval, tuple) else ()
-        held_out = read_pairs(_sources(eval_specs, eval_rows), role="eval", transcripts=transcripts)
+        held_out = read_examples(_sources(eval_specs, eval_rows), role="eval", transcripts=transcripts)
         eval_sources = held_out.sources
         _report_sources("eval", eval_sources)
     elif config.eval is not None:
-        train, held_out = hold_out(train, config.eval, seed)
+        kept, held = hold_out(train.prompt_keys(), config.eval, seed)
+        train, held_out = train.select(kept), train.select(held)
         log.info("eval: %d of these pairs held out", len(held_out))
 
     max_length = _max_length(config.max_length, source.max_positions)
     tables = {"train": train} | ({"eval": held_out} if held_out is not None else {})
     template = resolve_template(
-        source.tokenizer, config.template, (pair.prompt for table in tables.values() for pair in table)
+        source.tokenizer, config.template, (example.prompt for table in tables.values() for example in table)
     )
     pair_tokenizer = PairTokenizer(
         source.tokenizer, template, max_length=max_length, truncation=config.truncation
@@ -76,9 +86,9 @@ def prepare_data(
     tokenized: dict[str, TokenizedPairs] = {}
     token_counts: dict[str, Any] = {}
     for use, table in tables.items():
-        counts = RowCounts(read=len(table), kept=len(table))
+        counts = RowCounts()
         with counting(console, f"tokenising {use} pairs", len(table)) as progress:
-            tokenized[use] = tokenize_pairs(table, pair_tokenizer, counts, progress)
+            tokenized[use] = tokenize_examples(table, pair_tokenizer, counts, progress)
         token_counts[use] = _counts_record(counts)
         _log_counts(use, counts, f"pairs kept at max_length {max_length}")
     record = {
@@ -138,11 +148,13 @@ def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
             if isinstance(example.prompt, str)
             else " ".join(f"[{turn.role}] {turn.content}" for turn in example.prompt)
         )
-        log.info(
-            "  example %s\n    prompt    %s\n    chosen    %s\n    rejected  %s",
-            example.where,
-            *(printable(text, 100) for text in (prompt, example.chosen, example.rejected)),
+        parts = {"prompt": prompt} | (
+            {"response": example.response}
+            if isinstance(example, Single)
+            else {"chosen": example.chosen, "rejected": example.rejected}
         )
+        lines = [f"    {name:8}  {printable(text, 100)}" for name, text in parts.items()]
+        log.info("\n".join([f"  example {example.where}", *lines]))
 
 
 def _log_counts(use: str, counts: RowCounts, what: str) -> None:

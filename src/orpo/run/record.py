@@ -12,7 +12,7 @@ import torch
 
 from orpo.config import RunConfig
 from orpo.config.schema import TrainingSection
-from orpo.data.batching import tokens_held
+from orpo.data.batching import tokens_alone
 from orpo.modeling.head import FusedHead, OutputHead
 from orpo.modeling.load import LoadedModel
 from orpo.modeling.scorer import PairScorer, causal_model
@@ -54,7 +54,7 @@ def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: t
         scorer.layout,
     )
     if max_tokens != "auto" and (
-        alone := sum(tokens_held(row[None], scorer.layout) > max_tokens for row in data.train.lengths)
+        alone := int((tokens_alone(data.train.lengths, scorer.layout) > max_tokens).sum())
     ):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from orpo.batch import Layout, MicroBatch, Totals
-from orpo.data.batching import Indices, Lengths, epoch_order, global_batches, split_batch
+from orpo.batch import Layout, MicroBatch, PromptTokens, Totals
+from orpo.data.batching import Indices, Lengths, epoch_order, global_batches, packed_lengths, split_batch
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
@@ -27,8 +27,8 @@ class GlobalBatch:
 
     @property
     def tokens(self) -> int:
-        """Prompt and response tokens of both branches of all pairs, padding not counted."""
-        return int(self.lengths.sum() + self.lengths[:, 0].sum())
+        """Prompt and response tokens of all branches of all pairs, padding not counted."""
+        return int(packed_lengths(self.lengths, Layout.PACKED).sum())
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batches:
         shuffle: False keeps the pairs in their order.
         layout: how micro-batches are laid out.
         pad_id: fills padded rows.
-        score_prompt: whether the objective needs the scores of prompts.
+        prompt_tokens: tokens of the prompts that the objective needs scored.
         world: this process among its peers.
     """
 
@@ -52,7 +52,7 @@ class Batches:
     shuffle: bool
     layout: Layout
     pad_id: int
-    score_prompt: bool
+    prompt_tokens: PromptTokens
     world: World
 
     @property
@@ -68,7 +68,7 @@ class Batches:
     def take(self, indices: Indices) -> GlobalBatch:
         """The pairs at `indices` as a global batch."""
         pairs = [self.pairs[i] for i in indices]
-        return GlobalBatch(pairs, self.pairs.lengths[indices], batch_totals(pairs))
+        return GlobalBatch(pairs, self.pairs.lengths[indices], batch_totals(pairs, self.prompt_tokens))
 
     def micro_batches(self, batch: GlobalBatch, max_tokens: int) -> list[MicroBatch]:
         """This rank's share of a global batch, split into micro-batches of at most `max_tokens`."""
@@ -82,4 +82,6 @@ class Batches:
 
     def micro_batch(self, pairs: Sequence[TokenizedPair], weight: float = 1.0) -> MicroBatch:
         """`pairs`, laid out for one forward pass."""
-        return collate(pairs, self.layout, pad_id=self.pad_id, score_prompt=self.score_prompt, weight=weight)
+        return collate(
+            pairs, self.layout, pad_id=self.pad_id, prompt_tokens=self.prompt_tokens, weight=weight
+        )

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from orpo.batch import Layout
-from orpo.data.batching import Indices, branch_lengths, packed_lengths
+from orpo.data.batching import Indices, tokens_alone
 from orpo.errors import ResourceError
 from orpo.ops.distributed import World
 from orpo.ops.memory import MicroBatchMemoryError, free_memory_bytes, memory_meter, release_memory
@@ -217,7 +216,7 @@ def choose_budget(step: GradientStep, batches: Batches, optimizer: Optimizer) ->
     share = 1 - SPARE.get(device.type, SPARE["cpu"])
     room = share * free_memory_bytes(device) / world.sharing_memory - unallocated_bytes(optimizer)
     cap = SPEED_CAP.get(device.type, SPEED_CAP["cpu"])
-    costs = _tokens_of_each(batches)
+    costs = tokens_alone(batches.pairs.lengths, batches.layout).astype(np.int64)
     longest_first = np.argsort(-costs, kind="stable")
     cost = _measure(step, batches, optimizer, longest_first, costs[longest_first].cumsum(), cap)
     fits = cost.tokens_within(room)
@@ -233,13 +232,6 @@ def choose_budget(step: GradientStep, batches: Batches, optimizer: Optimizer) ->
         f"{fits:,}",
     )
     return TokenBudget(tokens, why, world)
-
-
-def _tokens_of_each(batches: Batches) -> Indices:
-    """(N,) tokens of each pair in a micro-batch of its own."""
-    lengths, layout = batches.pairs.lengths, batches.layout
-    each = 2 * branch_lengths(lengths) if layout is Layout.PADDED else packed_lengths(lengths, layout)
-    return each.astype(np.int64)
 
 
 def _measure(

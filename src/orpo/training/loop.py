@@ -21,7 +21,7 @@ from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.means import WeightedMeans
+from orpo.ops.means import WeightedMeans, weighted
 from orpo.ops.memory import keep_freed_memory, peak_memory_bytes
 from orpo.ops.precision import autocast_dtype
 from orpo.rundir import RunDirectory
@@ -43,7 +43,7 @@ class Window:
     """What has happened since the last row of the logs."""
 
     means: WeightedMeans = field(default_factory=WeightedMeans)
-    pairs: float = 0.0
+    pairs: int = 0
     tokens: int = 0
     started: float = field(default_factory=time.perf_counter)
 
@@ -96,7 +96,7 @@ class TrainingLoop:
             shuffle=settings.shuffle,
             layout=scorer.layout,
             pad_id=pad_id,
-            score_prompt=objective.scores_prompt,
+            prompt_tokens=objective.prompt_tokens,
             world=world,
         )
         self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._batches.per_epoch)
@@ -185,7 +185,7 @@ class TrainingLoop:
     def _update(self, batch: GlobalBatch) -> None:
         """One optimizer step."""
         callbacks = self._callbacks
-        shares = self._backpropagate(batch)
+        sums = self._backpropagate(batch)
         self._scaler.unscale_(self._optimizer)
         limit = self._settings.max_grad_norm or math.inf
         grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
@@ -202,9 +202,9 @@ class TrainingLoop:
         self._learning_rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
 
-        # Every rank holds the same gradient norm; its shares add up to one.
-        self._window.means.add({**shares, "grad_norm": grad_norm / self._world.size}, batch.totals.pairs)
-        self._window.pairs += batch.totals.pairs
+        weight = grad_norm.new_tensor(batch.totals.answered)
+        self._window.means.add({**sums, "grad_norm": weighted(grad_norm, weight)})
+        self._window.pairs += len(batch.pairs)
         self._window.tokens += batch.tokens
 
     def _backpropagate(self, batch: GlobalBatch) -> dict[str, Tensor]:
@@ -236,7 +236,7 @@ class TrainingLoop:
         self.model_step = self.step
 
     def _log(self) -> None:
-        """Write a row of train metrics: pair-weighted means since the last row."""
+        """Write a row of train metrics: means since the last row, each over what it is a metric of."""
         window = self._window
         means = window.means.take(self._world) | {"learning_rate": self._learning_rate}
         for name in ("loss", "grad_norm"):

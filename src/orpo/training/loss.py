@@ -17,7 +17,7 @@ from orpo.modeling.head import FusedHead
 from orpo.modeling.scorer import PairScorer, collect
 from orpo.objectives import Objective, ObjectiveOutput
 from orpo.ops.head import product_dtype
-from orpo.ops.means import add_shares
+from orpo.ops.means import add_sums
 
 
 class PairLoss(nn.Module):
@@ -84,7 +84,7 @@ class PairLoss(nn.Module):
             loss = loss + share.detach()
             assert rows.grad is not None
             grad_states[tokens] = rows.grad
-            add_shares(metrics, output.metrics)
+            add_sums(metrics, output.metrics)
         inputs, gradients = [states], [grad_states]
         if grad_weight is not None:
             inputs.append(layer.weight)

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orpo.batch import MicroBatch, Totals
 from orpo.ops.distributed import World
-from orpo.ops.means import add_shares
+from orpo.ops.means import add_sums
 from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
 from orpo.training.loss import PairLoss
@@ -42,7 +42,7 @@ class GradientStep:
             on_substep_end: called between micro-batches.
 
         Returns:
-            This rank's share of the metrics, on the device.
+            This rank's weighted sums of the metrics, on the device.
 
         Raises:
             MicroBatchMemoryError: a micro-batch did not fit; the gradients are those of the ones before it.
@@ -63,7 +63,7 @@ class GradientStep:
                 with autocast(self.world.device, self.autocast_dtype):
                     output = self.loss(batch.to(self.world.device), totals, factor)
                 output.loss.backward()
-            add_shares(sums, output.metrics)
+            add_sums(sums, output.metrics)
             if not is_last:
                 on_substep_end()
         return sums

@@ -112,6 +112,10 @@ MODEL = "text (its `name`) or a mapping with keys such as `name`"
             "training: {warmup: 1.5}",
             "`training.warmup`: expected a fraction below 1 or a whole number of steps, got 1.5",
         ),
+        (
+            "objective: {definition: trl, nll_turns: all}",
+            "`objective.nll_turns`: `definition: trl` covers every token of the conversation; expected final",
+        ),
         ("training: [a]", '`training`: expected a mapping with keys such as `batch_size`, got ["a"]'),
     ],
 )

@@ -66,6 +66,7 @@ SURFACE = {
     "data.template": "auto",
     "objective.name": "orpo",
     "objective.definition": "paper",
+    "objective.nll_turns": "final",
     "objective.lambda": 0.1,
     "training.batch_size": 64,
     "training.max_tokens": "auto",

@@ -11,7 +11,7 @@ import datasets
 import pytest
 
 from orpo.data.pairs import Message, Pair
-from orpo.data.read import read_pairs
+from orpo.data.read import read_examples
 from orpo.data.shapes import Transcripts
 from orpo.data.spec import Role, SourceSpec
 from orpo.errors import ConfigError, DataError
@@ -32,7 +32,7 @@ CONVERSATIONS = [
 @pytest.mark.parametrize("ending", FORMATS)
 def test_strings_are_read_from_every_format(tmp_path: Path, ending: str) -> None:
     path = write_rows(tmp_path / f"a{ending}", PLAIN)
-    table = read_pairs([SourceSpec(str(path))], role="train")
+    table = read_examples([SourceSpec(str(path))], role="train")
     assert [(pair.prompt, pair.chosen, pair.rejected) for pair in table] == [
         tuple(row.values()) for row in PLAIN
     ]
@@ -41,20 +41,20 @@ def test_strings_are_read_from_every_format(tmp_path: Path, ending: str) -> None
 @pytest.mark.parametrize("ending", [ending for ending in FORMATS if "csv" not in ending])
 def test_conversations_are_read_from_every_format_that_has_lists(tmp_path: Path, ending: str) -> None:
     path = write_rows(tmp_path / f"a{ending}", CONVERSATIONS)
-    table = read_pairs([SourceSpec(str(path))], role="train")
+    table = read_examples([SourceSpec(str(path))], role="train")
     assert [pair.prompt for pair in table] == [(Message("user", "a?"),), (Message("user", "b?"),)]
 
 
 def test_conversations_that_a_table_printed_into_csv_are_not_taken_for_text(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.csv", CONVERSATIONS)
     with pytest.raises(DataError, match="string that spells a list of messages"):
-        read_pairs([SourceSpec(str(path))], role="train")
+        read_examples([SourceSpec(str(path))], role="train")
 
 
 def test_the_report_says_what_was_read(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write_rows(tmp_path / "d" / f"{split}.jsonl", CONVERSATIONS)
-    (report,) = read_pairs([SourceSpec(str(tmp_path / "d"))], role="train").sources
+    (report,) = read_examples([SourceSpec(str(tmp_path / "d"))], role="train").sources
     assert report.name == str(tmp_path / "d")
     assert (report.split, report.splits) == ("train", ("test", "train"))
     assert report.schema == "messages"
@@ -68,7 +68,7 @@ def test_the_report_says_what_was_read(tmp_path: Path) -> None:
 def test_every_row_is_kept_or_dropped_with_a_reason_and_the_first_place(tmp_path: Path) -> None:
     bad: list[dict[str, Any]] = [{"rejected": " 4"}, {"chosen": None}, {"rejected": ""}, {"rejected": " 4"}]
     path = write_rows(tmp_path / "a.jsonl", [PLAIN[0], *(PLAIN[0] | change for change in bad), PLAIN[1]])
-    table = read_pairs([SourceSpec(str(path))], role="train")
+    table = read_examples([SourceSpec(str(path))], role="train")
     counts = table.counts
     assert (counts.read, counts.kept, len(table)) == (6, 2, 2)
     assert counts.dropped == {"identical responses": 2, "no value for `chosen`": 1, "empty response": 1}
@@ -80,7 +80,7 @@ def test_every_row_is_kept_or_dropped_with_a_reason_and_the_first_place(tmp_path
 
 
 def test_rows_after_those_that_tell_the_schema_are_held_to_it() -> None:
-    table = read_pairs([PLAIN * 100 + [{"prompt": "a", "chosen": 1, "rejected": 2}] * 3], role="train")
+    table = read_examples([PLAIN * 100 + [{"prompt": "a", "chosen": 1, "rejected": 2}] * 3], role="train")
     assert table.counts.dropped == {"text that is not a string": 3}
     assert table.counts.read == 203
 
@@ -88,7 +88,7 @@ def test_rows_after_those_that_tell_the_schema_are_held_to_it() -> None:
 def test_sources_follow_one_another_and_may_have_different_schemas(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", PLAIN)
     rows = [*CONVERSATIONS, CONVERSATIONS[0] | {"rejected": None}]
-    table = read_pairs([SourceSpec(str(path)), rows], role="train")
+    table = read_examples([SourceSpec(str(path)), rows], role="train")
     assert [pair.where for pair in table] == [f"{path}:1", f"{path}:2", "row 1", "row 2"]
     assert [type(pair.prompt) for pair in table] == [str, str, tuple, tuple]
     assert [source.schema for source in table.sources] == ["strings", "messages"]
@@ -97,25 +97,25 @@ def test_sources_follow_one_another_and_may_have_different_schemas(tmp_path: Pat
 
 
 def test_rows_in_memory_are_known_by_their_pairs() -> None:
-    first, second = (read_pairs([rows], role="train").sources[0] for rows in (PLAIN, iter(PLAIN)))
+    first, second = (read_examples([rows], role="train").sources[0] for rows in (PLAIN, iter(PLAIN)))
     assert first.fingerprint == second.fingerprint
     assert first.fingerprint.startswith("sha256:")
 
 
 def test_a_dataset_is_a_source() -> None:
-    table = read_pairs([datasets.Dataset.from_list(CONVERSATIONS)], role="train")
+    table = read_examples([datasets.Dataset.from_list(CONVERSATIONS)], role="train")
     assert [pair.where for pair in table] == ["row 1", "row 2"]
     assert table.sources[0].fingerprint.startswith("datasets:")
 
 
 def test_no_sources_is_an_error() -> None:
     with pytest.raises(ConfigError, match="there are no sources"):
-        read_pairs([], role="train")
+        read_examples([], role="train")
 
 
 def test_no_rows_in_memory_is_an_error() -> None:
     with pytest.raises(DataError, match="rows in memory: there are no rows"):
-        read_pairs([[]], role="train")
+        read_examples([[]], role="train")
 
 
 def test_a_source_without_one_usable_row_is_an_error_with_the_reasons(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_source_without_one_usable_row_is_an_error_with_the_reasons(tmp_path: 
         tmp_path / "a.jsonl", [PLAIN[0] | {"rejected": " 4"}] * 2 + [PLAIN[0] | {"chosen": " "}]
     )
     with pytest.raises(DataError) as caught:
-        read_pairs([PLAIN, SourceSpec(str(path))], role="train")
+        read_examples([PLAIN, SourceSpec(str(path))], role="train")
     assert str(caught.value) == (
         f"{path}: not one of 3 rows can be used; detected strings (`chosen` and `rejected` continue the "
         "text of `prompt`):\n"
@@ -138,7 +138,7 @@ def test_a_corrupt_line_stops_the_reading(tmp_path: Path) -> None:
         tmp_path / "a.jsonl", write_rows(tmp_path / "b.jsonl", PLAIN * 200).read_bytes() + b"{"
     )
     with pytest.raises(DataError, match=r"a\.jsonl:401: corrupt JSON"):
-        read_pairs([SourceSpec(str(path))], role="train")
+        read_examples([SourceSpec(str(path))], role="train")
 
 
 @needs_shared
@@ -150,7 +150,7 @@ def test_hh_has_exactly_these_unusable_rows(
     name: str, role: Role, rows: int, bad: int, transcripts: Transcripts
 ) -> None:
     path = SHARED / "data" / "hh_rlhf_harmless" / f"{name}.jsonl"
-    table = read_pairs([SourceSpec(str(path))], role=role, transcripts=transcripts)
+    table = read_examples([SourceSpec(str(path))], role=role, transcripts=transcripts)
     counts = table.counts
     assert counts.dropped == {"prompts differ before the last turn": bad, "empty response": bad}
     assert (counts.read, counts.kept, len(table)) == (rows, rows - 2 * bad, rows - 2 * bad)
@@ -163,7 +163,7 @@ def test_hh_has_exactly_these_unusable_rows(
 @pytest.mark.parametrize("role", ["train", "eval"])
 def test_the_folder_of_hh_shows_its_splits(role: Role) -> None:
     folder = SHARED / "data" / "hh_rlhf_harmless"
-    (report,) = read_pairs([SourceSpec(str(folder))], role=role).sources
+    (report,) = read_examples([SourceSpec(str(folder))], role=role).sources
     assert report.split == role
     assert report.counts.kept == {"train": 1694, "eval": 298}[role]
 
@@ -173,7 +173,7 @@ def test_a_prompt_that_both_responses_repeat_is_dropped_and_not_read_twice() -> 
         {"prompt": "Why?", "chosen": "Why? Because.", "rejected": "Why? No."},
         {"prompt": "Why?", "chosen": "Why? Because.", "rejected": " No."},
     ]
-    table = read_pairs([rows], role="train")
+    table = read_examples([rows], role="train")
     assert (table.counts.read, table.counts.kept) == (2, 1)
     assert "read twice" in next(iter(table.counts.dropped))
 
@@ -222,7 +222,7 @@ def test_a_prompt_that_both_responses_repeat_is_dropped_and_not_read_twice() -> 
 def test_real_files_load_with_exactly_these_counts(
     name: str, role: Role, schema: str, pairs: int, kept: int, dropped: dict[str, int]
 ) -> None:
-    table = read_pairs([SourceSpec(str(SHARED / "data" / name))], role=role)
+    table = read_examples([SourceSpec(str(SHARED / "data" / name))], role=role)
     counts = table.counts
     assert (table.sources[0].schema, len(table), counts.kept) == (schema, pairs, kept)
     assert counts.dropped == dropped
@@ -233,7 +233,7 @@ def test_real_files_load_with_exactly_these_counts(
 def test_alpaca_eval_prefers_what_the_judge_preferred() -> None:
     path = SHARED / "data" / "alpaca_eval" / "eval.jsonl"
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    for row, pair in zip(rows, read_pairs([SourceSpec(str(path))], role="eval"), strict=True):
+    for row, pair in zip(rows, read_examples([SourceSpec(str(path))], role="eval"), strict=True):
         assert pair.prompt == (Message("user", row["instruction"]),)
         assert pair.chosen == row[f"output_{round(row['preference'])}"]
 
@@ -254,7 +254,7 @@ def test_auto_j_and_panda_lm_prefer_what_people_preferred() -> None:
         if votes[1] in votes[::2] and votes[1] != 0:
             panda_lm[f"{folder}/pandalm/testset-v1.json row {number}"] = row[f"response{votes[1]}"]
     for expected, name in ((auto_j, "autoj/testdata_pairwise.jsonl"), (panda_lm, "pandalm/testset-v1.json")):
-        pairs = list(read_pairs([SourceSpec(str(folder / name))], role="train"))
+        pairs = list(read_examples([SourceSpec(str(folder / name))], role="train"))
         assert [pair.chosen for pair in pairs] == [expected[pair.where] for pair in pairs]
 
 
@@ -262,7 +262,7 @@ def test_auto_j_and_panda_lm_prefer_what_people_preferred() -> None:
 def test_share_gpt_rows_keep_every_turn() -> None:
     path = SHARED / "data" / "llamafactory" / "dpo_en_demo.json"
     rows = json.loads(path.read_text(encoding="utf-8"))
-    for row, pair in zip(rows, read_pairs([SourceSpec(str(path))], role="train"), strict=True):
+    for row, pair in zip(rows, read_examples([SourceSpec(str(path))], role="train"), strict=True):
         assert [turn.content for turn in pair.prompt if not isinstance(turn, str)] == [
             turn["value"] for turn in row["conversations"]
         ]
@@ -271,7 +271,7 @@ def test_share_gpt_rows_keep_every_turn() -> None:
 
 @needs_shared
 def test_the_folder_of_alpaca_eval_needs_no_columns_either() -> None:
-    (report,) = read_pairs(
+    (report,) = read_examples(
         [SourceSpec(str(SHARED / "data" / "alpaca_eval"), split="eval")], role="eval"
     ).sources
     assert (report.schema, report.counts.kept) == ("AlpacaEval annotations", 450)
@@ -281,5 +281,5 @@ def test_a_folder_is_read_with_the_options_of_its_source(tmp_path: Path) -> None
     rows = [{"q": "a", "yes": "b", "no": "c", "n": number} for number in range(3)]
     write_rows(tmp_path / "train.jsonl", rows)
     columns = {"prompt": "q", "chosen": "yes", "rejected": "no"}
-    table = read_pairs([SourceSpec(str(tmp_path), columns=columns, where={"n": "> 0"})], role="train")
+    table = read_examples([SourceSpec(str(tmp_path), columns=columns, where={"n": "> 0"})], role="train")
     assert [pair.where[-1] for pair in table] == ["2", "3"]

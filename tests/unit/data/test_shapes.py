@@ -39,7 +39,7 @@ def read(
     schema = choose_schema([Row("a.jsonl:1", like or values)], "a.jsonl", None, "train")
     (layout,) = schema.layouts.values()
     counts = RowCounts()
-    pairs = list(layout.pairs([Row("a.jsonl:1", values)], Settings(transcripts), counts))
+    pairs = list(layout.examples([Row("a.jsonl:1", values)], Settings(transcripts), counts))
     if not pairs:
         (reason,) = counts.dropped
         raise UnusableRowError(reason)

@@ -83,8 +83,8 @@ def test_a_hub_id_goes_to_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_local_files_are_opened_without_the_libraries_for_hubs_and_tensors(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", PLAIN)
     program = (
-        "import sys; from orpo.data import SourceSpec, read_pairs\n"
-        f"assert len(read_pairs([SourceSpec({str(path)!r})], role='train')) == 2\n"
+        "import sys; from orpo.data import SourceSpec, read_examples\n"
+        f"assert len(read_examples([SourceSpec({str(path)!r})], role='train')) == 2\n"
         "print([name for name in ('torch', 'datasets', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from orpo.data.pairs import Pair, RowCounts, TokenizedPair
+from orpo.data.pairs import Pair, RowCounts, Single, TokenizedPair
 from orpo.data.rendering import EMPTY_RESPONSE, Dropped, TemplateRefusalError
+from orpo.data.shards import tokenize_examples
 from orpo.data.templates import Prompt, resolve_template
 from orpo.data.tokens import (
-    BATCH,
     CUT,
     END_INSIDE,
     IDENTICAL,
@@ -23,14 +24,14 @@ from orpo.data.tokens import (
     MERGED,
     NO_PROMPT,
     NO_ROOM,
+    SINGLE,
     TOO_LONG,
     PairTokenizer,
     Tokenized,
     Truncation,
-    boundary,
-    tokenize_pairs,
+    common_prefix,
 )
-from orpo.errors import ConfigError, DataError
+from orpo.errors import ConfigError
 from tests.conversations import chat, pair
 from tests.paths import SHARED, needs_shared
 from tests.trap_tokenizers import (
@@ -131,8 +132,8 @@ few_ids = st.lists(st.integers(0, 2), max_size=6)
 def test_the_boundary_is_the_longest_agreement(
     prompt: list[int], chosen: list[int], rejected: list[int]
 ) -> None:
-    assert boundary(prompt, chosen, rejected) == _naive_boundary(prompt, chosen, rejected)
-    assert boundary(prompt, prompt + chosen, prompt + rejected) == len(prompt)
+    assert common_prefix(prompt, chosen, rejected) == _naive_boundary(prompt, chosen, rejected)
+    assert common_prefix(prompt, prompt + chosen, prompt + rejected) == len(prompt)
 
 
 def test_responses_that_begin_alike_are_response_from_their_first_token() -> None:
@@ -344,37 +345,6 @@ def test_responses_that_only_trimming_makes_identical_are_dropped() -> None:
     assert _tokenize(_trap("Gemma-like"), pair(chat("hi"), "yes", " yes\n")) == Dropped(IDENTICAL)
 
 
-# --- the account ---
-
-
-def test_every_pair_is_kept_or_dropped_with_a_reason() -> None:
-    pairs = [
-        pair("hi", where="a.jsonl:1"),
-        pair("", where="a.jsonl:2"),
-        pair("hi", "yes", "yes", where="a.jsonl:4"),
-        pair("", where="a.jsonl:5"),
-        pair("hi", " yes</s>yes", where="a.jsonl:6"),
-    ]
-    counts = RowCounts(read=6, kept=5)
-    made = tokenize_pairs(pairs, _pair_tokenizer(_trap("byte-level"), "hi"), counts)
-    assert [made[i].where for i in range(len(made))] == ["a.jsonl:1", "a.jsonl:6"]
-    assert made.stop_ids == (_trap("byte-level").eos_token_id,)
-    assert (counts.read, counts.kept) == (6, 2)
-    assert counts.dropped == {NO_PROMPT: 2, IDENTICAL: 1}
-    assert counts.examples == {NO_PROMPT: "a.jsonl:2", IDENTICAL: "a.jsonl:4"}
-    assert counts.notes == {END_INSIDE: 1}
-
-
-def test_batches_change_nothing_but_the_progress() -> None:
-    pairs = [pair(f"hi {i}", where=str(i)) for i in range(BATCH + 5)]
-    tokenize = _pair_tokenizer(_trap("BOS added"), "hi")
-    steps: list[int] = []
-    made = tokenize_pairs(iter(pairs), tokenize, RowCounts(kept=len(pairs)), steps.append)
-    assert steps == [BATCH, 5]
-    assert list(made) == [outcome.pair for outcome in tokenize(pairs) if isinstance(outcome, Tokenized)]
-    assert len(made) == len(pairs)
-
-
 def test_text_and_conversations_may_be_mixed() -> None:
     tokenizer = byte_level()
     prompts: list[Prompt] = ["hi", chat("hi")]
@@ -386,15 +356,36 @@ def test_text_and_conversations_may_be_mixed() -> None:
     assert _text(tokenizer, transcript.pair.prompt) == "\n\nHuman: hi\n\nAssistant:"
 
 
-def test_no_pair_left_is_an_error_with_the_reasons() -> None:
-    counts = RowCounts(read=2, kept=2)
-    tokenize = _pair_tokenizer(_trap("byte-level"), "hi", max_length=1)
-    with pytest.raises(DataError, match=r"none of 2 pairs .*no room for a response: 2 \(first: a\.jsonl:1\)"):
-        tokenize_pairs([pair("hi"), pair("hello")], tokenize, counts)
+def test_a_single_response_takes_the_place_that_its_label_says() -> None:
+    tokenizer = _trap("BOS added")
+    for is_desirable in (True, False):
+        single = Single("and", " the fox", is_desirable, "a.jsonl:1", weight=2.0)
+        (outcome,) = _pair_tokenizer(tokenizer, "and")([single])
+        assert isinstance(outcome, Tokenized)
+        made, response = outcome.pair, (*_ids(tokenizer, " the fox"), outcome.end)
+        assert made.prompt == (tokenizer.bos_token_id, *_ids(tokenizer, "and"))
+        assert (made.chosen, made.rejected) == ((response, ()) if is_desirable else ((), response))
+        assert (made.weight, made.where, outcome.notes) == (2.0, "a.jsonl:1", (SINGLE,))
 
 
-def test_no_pairs_given_is_no_error() -> None:
-    assert len(tokenize_pairs([], _pair_tokenizer(_trap("byte-level"), "hi"), RowCounts())) == 0
+@pytest.mark.parametrize("name", [name for name in TRAPS if _trap(name).chat_template is not None])
+def test_earlier_answers_are_the_tokens_of_their_texts_and_their_end(name: str) -> None:
+    tokenizer = _trap(name)
+    prompt = chat("hi", "the fox", "and", "the lazy dog", "so")
+    resolved = resolve_template(tokenizer, "auto", [prompt])
+    tokenize = PairTokenizer(tokenizer, resolved, max_length=10_000, finds_answers=True)
+    (outcome,) = tokenize([pair(prompt)])
+    assert isinstance(outcome, Tokenized)
+    made = outcome.pair
+    answers = [made.prompt[start:end] for start, end in made.answers]
+    assert len(answers) == 2
+    closes = outcome.end in made.prompt
+    for ids, text in zip(answers, ("the fox", "the lazy dog"), strict=True):
+        assert _text(tokenizer, ids[:-1] if closes else ids).strip() == text
+        assert (ids[-1] == outcome.end) is closes
+    (without,) = _pair_tokenizer(tokenizer, prompt)([pair(prompt)])
+    assert isinstance(without, Tokenized)
+    assert without.pair == replace(made, answers=())
 
 
 def test_a_prompt_that_the_template_refuses_cannot_be_generated_from() -> None:
@@ -435,9 +426,9 @@ def _hh_pairs() -> list[Pair]:
 def test_real_pairs_read_back_as_rendered(model: str, template: str, end: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(SHARED / "models" / model)
     pairs = _hh_pairs()
-    counts = RowCounts(read=len(pairs), kept=len(pairs))
+    counts = RowCounts()
     tokenize = _pair_tokenizer(tokenizer, pairs[0].prompt, template=template)
-    made = tokenize_pairs(pairs, tokenize, counts)
+    made = tokenize_examples(pairs, tokenize, counts)
     assert (len(made), counts.kept, counts.dropped) == (200, 200, {})
     assert made.stop_ids == (tokenizer.get_vocab()[end],)
     for source, ids in zip(pairs, made, strict=True):

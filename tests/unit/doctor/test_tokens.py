@@ -130,6 +130,6 @@ def test_a_template_without_end_of_turn_is_found_for_conversations_only() -> Non
 
 
 def test_more_pairs_than_one_batch_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orpo.doctor.tokens.BATCH", 2)
+    monkeypatch.setattr("orpo.doctor.tokens.SHARD_SIZE", 2)
     pairs = [pair("Q", f"yes {i}", "no", f"f:{i}") for i in range(5)]
     assert [p.where for p in usable(outcomes_of(byte_level(), pairs))] == [f"f:{i}" for i in range(5)]

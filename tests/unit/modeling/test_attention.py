@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BloomConfig, BloomForCausalLM
 
-from orpo.batch import Block, Layout, PackedAttention
+from orpo.batch import Block, Layout, PackedAttention, PromptTokens
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
 from orpo.modeling.attention import KEYWORD, NAME, attend, attention_of
@@ -58,7 +58,7 @@ def test_generation_after_a_packed_training_step_is_that_of_an_untouched_model(
     scorer = build_scorer(trained, layout=layout, max_length=16)
     trained.train()
     with scorer.attention():
-        scores = scorer(collate([PAIR], layout, pad_id=0, score_prompt=True))
+        scores = scorer(collate([PAIR], layout, pad_id=0, prompt_tokens=PromptTokens.ALL))
         (scores.chosen - scores.rejected).sum().backward()
     trained.eval()
     found, expected = (

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.data.collate import batch_totals, collate
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
@@ -43,9 +43,9 @@ def gradient_and_calls(mode: bool | None) -> tuple[Tensor, Counter[str]]:
     if mode is not None:
         checkpoint_activations(model, selective=mode)
     scorer = build_scorer(model.train(), layout=Layout.SHARED, max_length=128)
-    batch = collate(PAIRS, scorer.layout, pad_id=0, score_prompt=False)
+    batch = collate(PAIRS, scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
     with scorer.attention(), Counted() as counted:
-        PairLoss(scorer, ORPO())(batch, batch_totals(PAIRS), torch.ones(())).loss.backward()
+        PairLoss(scorer, ORPO())(batch, batch_totals(PAIRS, PromptTokens.ALL), torch.ones(())).loss.backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]), counted.calls
 
 

@@ -10,7 +10,7 @@ import torch._dynamo.testing
 from torch import Tensor
 from transformers import AttentionInterface
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.data.collate import batch_totals, collate
 from orpo.errors import ConfigError
 from orpo.modeling.attention import NAME, attend
@@ -49,9 +49,9 @@ def losses_and_gradient(*, compiled: bool, checkpointed: bool) -> tuple[list[flo
     graphs: list[int] = []
     for count in range(2, 8):
         pairs = list(random_pairs(20))[count : 2 * count]
-        batch = collate(pairs, scorer.layout, pad_id=0, score_prompt=False)
+        batch = collate(pairs, scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
         with scorer.attention():
-            output = loss(batch, batch_totals(pairs), torch.ones(()))
+            output = loss(batch, batch_totals(pairs, PromptTokens.ALL), torch.ones(()))
             output.loss.backward()
         losses.append(output.loss.item())
         graphs.append(counted.frame_count)

@@ -16,7 +16,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
 from orpo.modeling import head as head_module
@@ -56,7 +56,7 @@ def sums_and_gradients(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Sums of log-probabilities in the padded layout, and gradients of all that is trained."""
     model.zero_grad()
-    batch = collate(PAIRS, Layout.PADDED, pad_id=0, score_prompt=True)
+    batch = collate(PAIRS, Layout.PADDED, pad_id=0, prompt_tokens=PromptTokens.ALL)
     scores = PairScorer(model, layout=Layout.PADDED, head=head)(batch)
     sums = torch.cat((scores.chosen, -2 * scores.rejected, 3 * scores.prompt))
     sums.sum().backward()

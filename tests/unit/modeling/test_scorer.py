@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 
-from orpo.batch import Layout, MicroBatch, Scores
+from orpo.batch import Layout, MicroBatch, PromptTokens, Scores
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
 from orpo.modeling.engine import build_scorer
@@ -43,8 +43,8 @@ def tiny_opt() -> OPTForCausalLM:
     return OPTForCausalLM(config)
 
 
-def micro_batch(layout: Layout, *, pad_id: int = 0, score_prompt: bool = True) -> MicroBatch:
-    return collate(PAIRS, layout, pad_id=pad_id, score_prompt=score_prompt)
+def micro_batch(layout: Layout, *, pad_id: int = 0, which: PromptTokens = PromptTokens.ALL) -> MicroBatch:
+    return collate(PAIRS, layout, pad_id=pad_id, prompt_tokens=which)
 
 
 def score(scorer: PairScorer, batch: MicroBatch) -> Scores:
@@ -91,7 +91,7 @@ def test_padding_ids_do_not_matter() -> None:
 def test_scores_are_float32_at_least(layout: Layout, dtype: torch.dtype) -> None:
     model: Any = tiny_llama()
     scorer = build_scorer(model.to(dtype), layout=layout, max_length=16)
-    scores = score(scorer, micro_batch(layout, score_prompt=False))
+    scores = score(scorer, micro_batch(layout, which=PromptTokens.NONE))
     wide = torch.promote_types(dtype, torch.float32)
     assert scores.chosen.dtype == scores.chosen_count.dtype == scores.weight.dtype == wide
 
@@ -113,5 +113,5 @@ def test_adapters_take_part(layout: Layout) -> None:
 
 @every_layout
 def test_the_weight_of_a_stand_in_reaches_the_scores(layout: Layout) -> None:
-    batch = collate(PAIRS, layout, pad_id=0, score_prompt=False, weight=0.0)
+    batch = collate(PAIRS, layout, pad_id=0, prompt_tokens=PromptTokens.NONE, weight=0.0)
     assert score(build_scorer(tiny_llama(), layout=layout, max_length=16), batch).weight.tolist() == [0, 0]

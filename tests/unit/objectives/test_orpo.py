@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orpo.batch import Scores, Totals
-from orpo.objectives.orpo import ORPO, Definition, log_odds_ratio
+from orpo.objectives.orpo import ORPO, Definition, Turns, log_odds_ratio
+from orpo.ops.means import WeightedMeans, add_sums
 from tests import oracles
+from tests.loops import ALONE
+from tests.metrics import means
 from tests.oracles import TokenPair
 
 logps = st.floats(min_value=-30, max_value=-1e-12)
@@ -20,7 +24,8 @@ token_pairs = st.builds(
     TokenPair,
     prompt=st.lists(logps, max_size=5),
     chosen=st.lists(logps, min_size=1, max_size=5),
-    rejected=st.lists(logps, min_size=1, max_size=5),
+    rejected=st.lists(logps, max_size=5),
+    weight=st.sampled_from([0.125, 1.0, 3.0]),
 )
 
 
@@ -31,8 +36,14 @@ def scores_of(pairs: list[TokenPair], dtype: torch.dtype = torch.float64) -> tup
         return sums, torch.tensor([len(v) for v in values], dtype=dtype)
 
     (chosen, n_w), (rejected, n_l), (prompt, n_x) = column("chosen"), column("rejected"), column("prompt")
-    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, torch.ones(len(pairs), dtype=dtype))
-    totals = Totals(len(pairs), float(n_x.sum()), float(n_w.sum()))
+    weight = torch.tensor([pair.weight for pair in pairs], dtype=dtype)
+    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, weight)
+    totals = Totals(
+        pairs=sum(pair.weight for pair in pairs if pair.rejected),
+        answered=sum(pair.weight for pair in pairs),
+        prompt_tokens=float((weight * n_x).sum()),
+        chosen_tokens=float((weight * n_w).sum()),
+    )
     return scores, totals
 
 
@@ -47,18 +58,28 @@ def single(a_w: float, a_l: float, dtype: torch.dtype = torch.float32) -> tuple[
 
 def test_worked_example_of_the_literature() -> None:
     output = ORPO(0.1)(*single(math.log(0.7), math.log(0.4), torch.float64))
-    assert math.exp(output.metrics["log_odds_chosen"]) == pytest.approx(3.5)
-    assert output.metrics["log_odds_chosen"].item() == pytest.approx(1.2528, abs=5e-5)
-    assert -output.metrics["log_odds_ratio"].item() == pytest.approx(0.2513, abs=5e-5)
-    assert output.metrics["nll_loss"].item() == pytest.approx(0.3567, abs=5e-5)
+    metrics = means(output)
+    assert math.exp(metrics["log_odds_chosen"]) == pytest.approx(3.5)
+    assert metrics["log_odds_chosen"].item() == pytest.approx(1.2528, abs=5e-5)
+    assert -metrics["log_odds_ratio"].item() == pytest.approx(0.2513, abs=5e-5)
+    assert metrics["nll_loss"].item() == pytest.approx(0.3567, abs=5e-5)
     assert output.loss.item() == pytest.approx(0.3818, abs=5e-5)
 
 
-@pytest.mark.parametrize("definition", ["paper", "trl"])
+every_loss = pytest.mark.parametrize(
+    ("definition", "turns"), [("paper", "final"), ("paper", "all"), ("trl", "final")]
+)
+
+
+@every_loss
 @given(pairs=st.lists(token_pairs, min_size=1, max_size=4), lambda_=st.floats(0, 2))
-def test_loss_equals_the_paper(definition: Definition, pairs: list[TokenPair], lambda_: float) -> None:
-    output = ORPO(lambda_, definition)(*scores_of(pairs))
-    expected = float(oracles.orpo_loss(pairs, lambda_, definition))
+def test_loss_equals_the_paper(
+    definition: Definition, turns: Turns, pairs: list[TokenPair], lambda_: float
+) -> None:
+    if turns == "final" and definition == "paper":
+        pairs = [replace(pair, prompt=()) for pair in pairs]  # no token of a prompt is scored
+    output = ORPO(lambda_, definition, turns)(*scores_of(pairs))
+    expected = float(oracles.orpo_loss(pairs, lambda_, definition, turns))
     assert output.loss.item() == pytest.approx(expected, rel=1e-11, abs=1e-12)
 
 
@@ -71,19 +92,28 @@ def test_odds_ratio_gradient_equals_the_closed_form(a_w: float, a_l: float) -> N
     assert slope(scores.rejected).item() == pytest.approx(float(expected_l), rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("definition", ["paper", "trl"])
-def test_gradient_equals_finite_differences_of_the_oracle(definition: Definition) -> None:
-    pairs = [TokenPair([-2.0, -0.5], [-1.0, -0.2], [-0.7]), TokenPair([-1.5], [-0.3], [-2.0, -1.0, -0.1])]
+@every_loss
+def test_gradient_equals_finite_differences_of_the_oracle(definition: Definition, turns: Turns) -> None:
+    pairs = [
+        TokenPair([-2.0, -0.5], [-1.0, -0.2], [-0.7]),
+        TokenPair([-1.5], [-0.3], [-2.0, -1.0, -0.1], weight=3.0),
+        TokenPair([-0.1], [-0.6, -0.4], [], weight=0.5),
+    ]
+    if turns == "final" and definition == "paper":
+        pairs = [replace(pair, prompt=()) for pair in pairs]
     scores, totals = scores_of(pairs)
-    ORPO(0.3, definition)(scores, totals).loss.backward()
+    ORPO(0.3, definition, turns)(scores, totals).loss.backward()
     step = oracles.mpf(10) ** -20
     for kind in ("chosen", "rejected", "prompt"):
         for i, pair in enumerate(pairs):
+            if not getattr(pair, kind):
+                continue
             moved = TokenPair(
                 **{**vars(pair), kind: [getattr(pair, kind)[0] + step, *getattr(pair, kind)[1:]]}
             )
-            before = oracles.orpo_loss(pairs, 0.3, definition)
-            after = oracles.orpo_loss([moved if j == i else p for j, p in enumerate(pairs)], 0.3, definition)
+            changed = [moved if j == i else p for j, p in enumerate(pairs)]
+            before = oracles.orpo_loss(pairs, 0.3, definition, turns)
+            after = oracles.orpo_loss(changed, 0.3, definition, turns)
             found = getattr(scores, kind).grad
             found = 0.0 if found is None else found[i].item()
             assert found == pytest.approx(float((after - before) / step), rel=1e-10, abs=1e-12), (kind, i)
@@ -127,11 +157,11 @@ def test_lambda_zero_is_supervised_fine_tuning() -> None:
     output.loss.backward()
     assert output.loss.item() == pytest.approx(0.5)
     assert slope(scores.rejected).item() == 0.0
-    assert output.metrics["rewards/accuracies"].item() == 1.0
+    assert means(output)["rewards/accuracies"].item() == 1.0
 
 
 def test_metrics_follow_the_peers_conventions() -> None:
-    metrics = ORPO(0.2)(*scores_of([TokenPair([], [-1.0, -3.0], [-3.0])])).metrics
+    metrics = means(ORPO(0.2)(*scores_of([TokenPair([], [-1.0, -3.0], [-3.0])])))
     assert metrics["logps/chosen"].item() == -2.0
     assert metrics["logps_sum/chosen"].item() == -4.0
     assert metrics["rewards/chosen"].item() == pytest.approx(-0.4)
@@ -146,11 +176,31 @@ def test_shares_of_micro_batches_add_up_and_a_pair_of_weight_zero_adds_nothing(
     pairs = [TokenPair([-1.0], [-1.0, -2.0], [-0.5]), TokenPair([-3.0, -1.0], [-0.1], [-4.0, -1.0])]
     whole, totals = scores_of(pairs)
     expected = ORPO(0.5, definition)(whole, totals)
-    found: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
+    loss = 0.0
     for pair, weight in [(pairs[0], 1.0), (pairs[1], 1.0), (pairs[0], 0.0)]:
         part, _ = scores_of([pair])
         output = ORPO(0.5, definition)(Scores(**{**vars(part), "weight": part.weight * weight}), totals)
-        for name, value in output.metrics.items():
-            found[name] = found.get(name, 0.0) + value.item()
-    for name, value in expected.metrics.items():
-        assert found[name] == pytest.approx(value.item()), name
+        add_sums(found, output.metrics)
+        loss += output.loss.item()
+    torch.testing.assert_close(found, expected.metrics)
+    assert loss == pytest.approx(expected.loss.item())
+
+
+@pytest.mark.parametrize("definition", ["paper", "trl"])
+def test_single_responses_have_no_part_in_the_metrics_of_pairs(definition: Definition) -> None:
+    pair = TokenPair([-1.0], [-1.0, -2.0], [-0.5])
+    alone = means(ORPO(0.5, definition)(*scores_of([pair])))
+    mixed = means(ORPO(0.5, definition)(*scores_of([pair, TokenPair([-2.0], [-0.25], [])])))
+    of_responses = {"loss", "nll_loss"}
+    for name in alone.keys() - of_responses:
+        torch.testing.assert_close(mixed[name], alone[name], msg=name)
+    assert all(mixed[name] != alone[name] for name in of_responses)
+
+
+def test_a_batch_without_pairs_has_a_loss_and_no_metrics_of_pairs() -> None:
+    output = ORPO(0.5)(*scores_of([TokenPair([], [-1.0, -2.0], [])]))
+    assert output.loss.item() == pytest.approx(1.5)
+    sums = WeightedMeans()
+    sums.add(output.metrics)
+    assert sums.take(ALONE) == pytest.approx({"loss": 1.5, "nll_loss": 1.5})

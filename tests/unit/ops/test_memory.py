@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orpo.batch import Layout, MicroBatch
+from orpo.batch import Layout, MicroBatch, PromptTokens
 from orpo.data.collate import collate
 from orpo.ops import memory
 from orpo.ops.memory import (
@@ -175,7 +175,7 @@ def exhaust() -> Tensor:
 
 def micro_batch() -> MicroBatch:
     pairs = list(random_pairs(3))
-    return collate(pairs, Layout.SHARED, pad_id=0, score_prompt=False)
+    return collate(pairs, Layout.SHARED, pad_id=0, prompt_tokens=PromptTokens.NONE)
 
 
 def test_what_devices_say_when_memory_runs_out_is_known() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from orpo.batch import Layout, MicroBatch
+from orpo.batch import Layout, MicroBatch, PromptTokens
 from orpo.data.batching import tokens_held
 from orpo.ops.distributed import World
 from orpo.training.batches import Batches
@@ -20,7 +20,7 @@ BATCHES = Batches(
     shuffle=True,
     layout=Layout.SHARED,
     pad_id=0,
-    score_prompt=False,
+    prompt_tokens=PromptTokens.NONE,
     world=ALONE,
 )
 

@@ -18,7 +18,8 @@ from orpo.batch import Layout, Scores, Totals
 from orpo.errors import NumericsError
 from orpo.modeling import head
 from orpo.modeling.checkpointing import checkpoint_activations
-from orpo.objectives import ObjectiveOutput
+from orpo.objectives import ORPO, ObjectiveOutput
+from orpo.ops.means import weighted
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
 from tests.tiny import tiny_llama
@@ -75,7 +76,7 @@ def test_metrics_are_the_same_bytes_for_the_same_run(tmp_path: Path) -> None:
 
 
 def test_training_lowers_the_loss_and_raises_the_margin(tmp_path: Path) -> None:
-    make_loop(run_dir=tmp_path, epochs=12, learning_rate=5e-3, log_every=3, lambda_=1.0).run()
+    make_loop(run_dir=tmp_path, epochs=12, learning_rate=5e-3, log_every=3, objective=ORPO(1.0)).run()
     rows = read(tmp_path, "metrics.jsonl")
     assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
     assert rows[-1]["log_odds_chosen"] > rows[0]["log_odds_chosen"] + 0.5
@@ -129,7 +130,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_logged(
 
     def poisoned(scores: Scores, totals: Totals) -> ObjectiveOutput:
         loss = scores.chosen.sum() * math.nan
-        return ObjectiveOutput(loss, {"loss": loss.detach()})
+        return ObjectiveOutput(loss, {"loss": weighted(loss, torch.ones(()))})
 
     object.__setattr__(loop._gradient_step.loss, "objective", poisoned)
     with pytest.raises(NumericsError, match="not finite"):
@@ -155,7 +156,12 @@ def test_an_overflow_of_float16_skips_the_update_and_the_run_goes_on(
 ) -> None:
     """The scale is 2^16 at first, so a loss of this size overflows until it has come down."""
     loop = make_loop(
-        run_dir=tmp_path, epochs=8, log_every=1, precision="float16", lambda_=300.0, learning_rate=1e-4
+        run_dir=tmp_path,
+        epochs=8,
+        log_every=1,
+        precision="float16",
+        objective=ORPO(300.0),
+        learning_rate=1e-4,
     )
     with caplog.at_level("INFO", logger="orpo"):
         loop.run()
@@ -185,7 +191,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 
     def infinite_slope(scores: Scores, totals: Totals) -> ObjectiveOutput:
         loss = (scores.chosen * 0).sum() + torch.sqrt((scores.chosen * 0).abs()).sum()
-        return ObjectiveOutput(loss, {"loss": loss.detach()})
+        return ObjectiveOutput(loss, {"loss": weighted(loss, torch.ones(()))})
 
     object.__setattr__(loop._gradient_step.loss, "objective", infinite_slope)
     with pytest.raises(NumericsError, match="grad_norm is not finite"):

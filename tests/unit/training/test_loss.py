@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.data.collate import batch_totals, collate
 from orpo.modeling import head
 from orpo.modeling.engine import build_scorer
@@ -42,9 +42,9 @@ def build(*, tied: bool = False, bias: bool = False, lora: bool = False) -> Pair
 def run(loss: PairLoss, definition: Definition = "paper", factor: float = 3.0) -> ObjectiveOutput:
     """The loss of all pairs in one micro-batch, after its backward pass."""
     loss.objective = ORPO(0.5, definition)
-    batch = collate(PAIRS, loss.scorer.layout, pad_id=0, score_prompt=loss.objective.scores_prompt)
+    batch = collate(PAIRS, loss.scorer.layout, pad_id=0, prompt_tokens=loss.objective.prompt_tokens)
     with loss.scorer.attention():
-        output = loss(batch, batch_totals(PAIRS), torch.tensor(factor, dtype=torch.float64))
+        output = loss(batch, batch_totals(PAIRS, PromptTokens.ALL), torch.tensor(factor, dtype=torch.float64))
         output.loss.backward()
     return output
 
@@ -115,9 +115,9 @@ def test_the_gradient_of_parts_is_multiplied_by_what_comes_from_outside(
     monkeypatch.setitem(head.KEEP_BYTES, "cpu", 40 * ROW)
     inside, outside = build(), build()
     run(inside, factor=5.0)
-    batch = collate(PAIRS, outside.scorer.layout, pad_id=0, score_prompt=False)
+    batch = collate(PAIRS, outside.scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
     with outside.scorer.attention():
-        output = outside(batch, batch_totals(PAIRS), torch.ones((), dtype=torch.float64))
+        output = outside(batch, batch_totals(PAIRS, PromptTokens.ALL), torch.ones((), dtype=torch.float64))
         (5 * output.loss).backward()
     torch.testing.assert_close(gradients(outside), gradients(inside), rtol=1e-5, atol=1e-6)
 
@@ -126,9 +126,9 @@ def test_without_gradient_there_are_no_parts(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(PairLoss, "_by_parts", None)
     monkeypatch.setitem(head.KEEP_BYTES, "cpu", 1)
     loss = build()
-    batch = collate(PAIRS, loss.scorer.layout, pad_id=0, score_prompt=False)
+    batch = collate(PAIRS, loss.scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
     with torch.no_grad(), loss.scorer.attention():
-        assert loss(batch, batch_totals(PAIRS), torch.ones(())).loss > 0
+        assert loss(batch, batch_totals(PAIRS, PromptTokens.ALL), torch.ones(())).loss > 0
 
 
 def test_parts_hold_what_fits_and_a_larger_pair_alone() -> None:

@@ -1,4 +1,4 @@
-"""What a schema is: how the columns of a kind of data set hold preference pairs."""
+"""What a schema is: how the columns of a kind of data set hold examples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orpo.data.columns import is_missing
-from orpo.data.pairs import Pair, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.shapes import Transcripts
 from orpo.data.spec import Policy
@@ -27,9 +27,12 @@ class Settings:
     policy: Policy = "best-vs-worst"
     min_margin: float = 0.0
 
+    keep_unpaired: bool = False
+    """Whether labelled responses without a counterpart are examples."""
+
 
 class Layout(Protocol):
-    """A way for columns to hold pairs."""
+    """A way for columns to hold examples."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -41,8 +44,13 @@ class Layout(Protocol):
         """The options of a source, among `policy` and `min_margin`, that change the pairs."""
         ...
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
-        """The pairs of the rows; each row is counted once in `counts`, as kept or as dropped."""
+    @property
+    def joins_rows(self) -> bool:
+        """Whether several rows make a pair; else each stands for itself."""
+        ...
+
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
+        """What the rows hold; each row is counted once in `counts`, as kept or as dropped."""
         ...
 
 
@@ -83,9 +91,14 @@ class Adapted:
         """See `Layout`."""
         return self.inner.options
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    @property
+    def joins_rows(self) -> bool:
         """See `Layout`."""
-        return self.inner.pairs(self._rewritten(rows, counts), settings, counts)
+        return self.inner.joins_rows
+
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
+        """See `Layout`."""
+        return self.inner.examples(self._rewritten(rows, counts), settings, counts)
 
     def _rewritten(self, rows: Iterable[Row], counts: RowCounts) -> Iterator[Row]:
         for row in rows:
@@ -102,10 +115,10 @@ def only(layout: Layout) -> Mapping[str, Layout]:
     return {"": layout}
 
 
-def pairs_by_row(
-    rows: Iterable[Row], counts: RowCounts, read: Callable[[Row], Sequence[Pair]]
-) -> Iterator[Pair]:
-    """The pairs of rows that stand for themselves; `read` raises UnusableRowError for those to drop."""
+def examples_by_row(
+    rows: Iterable[Row], counts: RowCounts, read: Callable[[Row], Sequence[Example]]
+) -> Iterator[Example]:
+    """What rows hold that stand for themselves; `read` raises UnusableRowError for those to drop."""
     for row in rows:
         try:
             found = read(row)

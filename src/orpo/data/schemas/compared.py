@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from orpo.data.columns import is_missing, label_of, number_of
-from orpo.data.pairs import Pair, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, Pair, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.schemas.base import (
     Adapted,
@@ -17,7 +17,7 @@ from orpo.data.schemas.base import (
     Values,
     has,
     only,
-    pairs_by_row,
+    examples_by_row,
     present,
     require_margin,
 )
@@ -150,9 +150,9 @@ class Compared:
         """See `Layout`."""
         return self.judge.options
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`."""
-        return pairs_by_row(rows, counts, lambda row: [self._read(row, settings)])
+        return examples_by_row(rows, counts, lambda row: [self._read(row, settings)])
 
     def _read(self, row: Row, settings: Settings) -> Pair:
         margin = self.judge(row.values)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orpo.data.columns import is_blank, label_of, spells_messages
-from orpo.data.pairs import Pair, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, Pair, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.schemas.base import (
     TIE,
@@ -17,7 +17,7 @@ from orpo.data.schemas.base import (
     Values,
     has,
     only,
-    pairs_by_row,
+    examples_by_row,
     present,
 )
 from orpo.data.schemas.context import Context, is_conversation
@@ -58,9 +58,9 @@ class Paired:
         status = () if self.status is None else (self.status,)
         return (*self.context.columns, self.chosen, self.rejected, *status)
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`."""
-        return pairs_by_row(rows, counts, self._read)
+        return examples_by_row(rows, counts, self._read)
 
     def _read(self, row: Row) -> list[Pair]:
         if self.status is not None and label_of(row.values.get(self.status)) == TIE:
@@ -76,9 +76,9 @@ class Transcribed:
     columns: tuple[str, ...] = ("chosen", "rejected")
     options: frozenset[str] = frozenset()
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`."""
-        return pairs_by_row(rows, counts, lambda row: [_from_transcripts(row, settings)])
+        return examples_by_row(rows, counts, lambda row: [_from_transcripts(row, settings)])
 
 
 def _from_transcripts(row: Row, settings: Settings) -> Pair:

@@ -10,7 +10,7 @@ from itertools import combinations, groupby
 from typing import Any
 
 from orpo.data.columns import number_of
-from orpo.data.pairs import Pair, Prompt, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, Pair, Prompt, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.schemas.base import (
     BELOW_MARGIN,
@@ -20,7 +20,7 @@ from orpo.data.schemas.base import (
     Values,
     has,
     only,
-    pairs_by_row,
+    examples_by_row,
     present,
 )
 from orpo.data.schemas.context import Context
@@ -104,9 +104,9 @@ class Listed:
         """See `Layout`."""
         return (*self.context.columns, self.candidates)
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`."""
-        return pairs_by_row(rows, counts, lambda row: self._read(row, settings))
+        return examples_by_row(rows, counts, lambda row: self._read(row, settings))
 
     def _read(self, row: Row, settings: Settings) -> list[Pair]:
         items = present(row.values, self.candidates)
@@ -138,7 +138,7 @@ class Consecutive:
         """See `Layout`."""
         return (*self.context.columns, self.response, self.score)
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`; rows are kept or dropped together with the others of their prompt."""
         for _, group in groupby(self._responses(rows, counts), key=lambda response: response.prompt):
             responses = list(group)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orpo.data.columns import label_of
-from orpo.data.pairs import Pair, Prompt, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, Pair, Prompt, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.schemas.base import Schema, Settings, Values, only, present
 from orpo.data.schemas.context import Context
@@ -37,7 +37,7 @@ class Unpaired:
         """See `Layout`."""
         return (*self.context.columns, self.completion, self.label)
 
-    def pairs(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Pair]:
+    def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`; both rows of a pair are kept, or dropped, and the others are dropped."""
         waiting: dict[Prompt, _Waiting] = defaultdict(_Waiting)
         for row in rows:

@@ -1,0 +1,84 @@
+"""`orpo data preview`: the tensors of training, decoded."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_page
+from orpo.config import load_config
+
+
+class SplitName(StrEnum):
+    """Which data of a run."""
+
+    TRAIN = "train"
+    EVAL = "eval"
+
+
+class LayoutName(StrEnum):
+    """How pairs are given to the model: `orpo.batch.Layout`, which imports torch, by name."""
+
+    SHARED = "shared"
+    PACKED = "packed"
+    PADDED = "padded"
+
+
+def preview(
+    config: Annotated[str, typer.Argument(help="The YAML file of a run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="key=value", help="Dotted keys, such as objective.definition=trl."),
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many of the first examples to show.")] = 3,
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WHERE",
+            help="Show the examples of this row instead, named as in messages: pairs.jsonl:17. Repeatable.",
+        ),
+    ] = None,
+    split: Annotated[SplitName, typer.Option(help="Which data of the run.")] = SplitName.TRAIN,
+    layout: Annotated[
+        LayoutName | None,
+        typer.Option(help="How the tensors are laid out; else as training.layout, where auto is shared."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the preview as JSON on stdout.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the preview as one HTML page to this file.")
+    ] = None,
+) -> None:
+    """Show what training gives the model, token by token, and what the loss takes of it.
+
+    Example: orpo data preview config.yaml objective.definition=trl --row pairs.jsonl:17 --html preview.html
+    """
+    with one_clear_message():
+        quiet_libraries()
+        loaded = load_config(config, overrides or [])
+        # These import torch: only once the configuration is right.
+        from orpo.batch import Layout
+        from orpo.preview.look import Choice
+        from orpo.preview.look import preview as look
+        from orpo.preview.page import as_page
+        from orpo.preview.record import as_record
+        from orpo.preview.table import as_table
+
+        choice = Choice(
+            split=split.value,
+            count=count,
+            rows=tuple(row or ()),
+            layout=None if layout is None else Layout(layout.value),
+        )
+        shown = look(loaded.config, choice, Console(stderr=True, highlight=False))
+        if html is not None:
+            write_page(html, as_page(shown))
+        if as_json:
+            sys.stdout.write(json.dumps(as_record(shown)) + "\n")
+        else:
+            Console(highlight=False).print(as_table(shown))

@@ -1,0 +1,104 @@
+"""From examples to shards of tokens, every example accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+from orpo.data.holdout import prompt_key
+from orpo.data.pairs import Example, RowCounts
+from orpo.data.rendering import Dropped
+from orpo.data.tokenized import Shard, ShardBuilder, TokenizedPairs
+from orpo.data.tokens import PairTokenizer
+from orpo.errors import DataError
+
+T = TypeVar("T")
+
+SHARD_SIZE = 2000
+"""Examples of a shard: enough for the tokenizer's threads, little enough to be done with soon."""
+
+
+@dataclass(frozen=True)
+class TokenizedShard:
+    """What some examples became."""
+
+    shard: Shard
+
+    stop_ids: tuple[int, ...]
+    """The tokens that end their responses."""
+
+    counts: RowCounts
+    """What became of each example."""
+
+
+def tokenize_shard(examples: Sequence[Example], tokenizer: PairTokenizer) -> TokenizedShard:
+    """Tokenise examples together.
+
+    Raises:
+        DataError, ConfigError: see `PairTokenizer.__call__`.
+    """
+    builder = ShardBuilder()
+    counts = RowCounts(read=len(examples))
+    for example, outcome in zip(examples, tokenizer(examples), strict=True):
+        if isinstance(outcome, Dropped):
+            counts.drop(outcome.reason, example.where)
+        else:
+            counts.kept += 1
+            counts.notes.update(outcome.notes)
+            builder.add(outcome.pair, outcome.end, prompt_key(example.prompt))
+    return TokenizedShard(builder.build(), tuple(sorted(builder.stop_ids)), counts)
+
+
+def tokenize_examples(
+    examples: Iterable[Example],
+    tokenizer: PairTokenizer,
+    counts: RowCounts,
+    progress: Callable[[int], None] | None = None,
+) -> TokenizedPairs:
+    """Tokenise examples in memory.
+
+    Args:
+        examples: what readers kept.
+        tokenizer: what makes tokens of them.
+        counts: what becomes of each is added.
+        progress: called after each shard with the number of examples it had.
+
+    Raises:
+        DataError: nothing is left of what is given, or see `PairTokenizer.__call__`.
+        ConfigError: see `PairTokenizer.__call__`.
+    """
+    done: list[TokenizedShard] = []
+    for batch in batched(examples, SHARD_SIZE):
+        done.append(tokenize_shard(batch, tokenizer))
+        counts.include(done[-1].counts)
+        if progress is not None:
+            progress(len(batch))
+    require_something(counts)
+    stop_ids = [stop for one in done for stop in one.stop_ids]
+    return TokenizedPairs.of([one.shard for one in done], stop_ids)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items, `size` at a time."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def require_something(counts: RowCounts) -> None:
+    """Refuse to go on without a single example.
+
+    Raises:
+        DataError: there were examples, and none is left.
+    """
+    if counts.read and not counts.kept:
+        reasons = "; ".join(
+            f"{reason}: {number} (first: {counts.examples[reason]})"
+            for reason, number in counts.dropped.most_common()
+        )
+        raise DataError(
+            f"none of {counts.read} pairs is left after tokenising: {reasons}",
+            hint="The reasons say what to change; often it is data.max_length or data.template.",
+        )
