@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 _NAMED = {"\n": "↵", "\t": "→", "\r": "␍"}
+_MARKS = "\\`|[]"
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -22,6 +23,12 @@ def _visible(character: str) -> str:
     if character in _NAMED:
         return _NAMED[character]
     return "�" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+
+
+def markdown(value: object) -> str:
+    """A value as one line of Markdown that is text and nothing else, in a table's cell too."""
+    text = printable(str(value)).replace("&", "&amp;").replace("<", "&lt;")
+    return "".join("\\" + character if character in _MARKS else character for character in text)
 
 
 def duration(seconds: float) -> str:

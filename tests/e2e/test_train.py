@@ -282,9 +282,9 @@ def test_the_model_card_states_definition_lambda_counts_and_metrics(workspace: W
 
 def test_eval_as_a_fraction_holds_out_pairs(workspace: Workspace) -> None:
     outcome = workspace.train("data.eval=0.25", "training.max_steps=1")
-    assert "eval: 6 of these pairs held out" in outcome.err
-    counts = RunDirectory(workspace.output).read_summary()["rows"]["tokens"]
-    assert {use: count["kept"] for use, count in counts.items()} == {"train": 18, "eval": 6}
+    assert "eval: 6 of these examples held out" in outcome.err
+    used = RunDirectory(workspace.output).read_summary()["rows"]["used"]
+    assert used == {"train": {"pairs": 18, "singles": 0}, "eval": {"pairs": 6, "singles": 0}}
 
 
 def test_rows_that_cannot_be_used_are_counted_and_the_others_trained_on(workspace: Workspace) -> None:
@@ -299,7 +299,7 @@ def test_rows_that_cannot_be_used_are_counted_and_the_others_trained_on(workspac
     assert lines[lines.index("train: 25 of 26 rows kept") + 1] == (
         f"  dropped 1: identical responses (first: {train_file}:25)"
     )
-    assert lines[lines.index("train: 24 of 25 pairs kept at max_length 128") + 1] == (
+    assert lines[lines.index("train: 24 of 25 examples kept at max_length 128") + 1] == (
         f"  dropped 1: {reason} (first: {train_file}:26)"
     )
     counted = RunDirectory(workspace.output).read_summary()["rows"]

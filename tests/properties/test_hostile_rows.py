@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orpo.data.pairs import RowCounts
+from orpo.data.pairs import Example, RowCounts, responses_of
 from orpo.data.read import read_examples
 from orpo.data.rows import Row
-from orpo.data.schemas import SCHEMAS, Settings
-from orpo.data.spec import Policy
+from orpo.data.schemas import SCHEMAS, Layout, Settings
+from orpo.data.schemas.weighted import Weighted
+from orpo.data.spec import MemorySource, Policy, SourceSpec
 from orpo.data.table import to_arrow
 from orpo.errors import OrpoError
 from tests.unit.data.schemas.test_registry import CASES
+from tests.unit.data.schemas.test_single import SINGLE_CASES
 
 text = st.text(max_size=6) | st.sampled_from(
     [
@@ -50,23 +53,31 @@ values = st.recursive(scalars, nested, max_leaves=8)
 columns = sorted(
     {name for schema in SCHEMAS for layout in schema.layouts.values() for name in layout.columns}
 )
-LAYOUTS = [layout for schema in SCHEMAS for layout in schema.layouts.values()]
+LAYOUTS: list[Layout] = [layout for schema in SCHEMAS for layout in schema.layouts.values()]
+LAYOUTS += [Weighted(layout, "weight") for layout in LAYOUTS if not layout.joins_rows]
 
 
 def accounted(counts: RowCounts, rows: int) -> bool:
     return counts.kept + sum(counts.dropped.values()) == rows
 
 
+def has_usable_weight(example: Example) -> bool:
+    return math.isfinite(example.weight) and example.weight > 0
+
+
 @given(st.data(), st.sampled_from(LAYOUTS))
 @settings(max_examples=400, deadline=None)
-def test_every_layout_accounts_for_every_row(data: st.DataObject, layout: Any) -> None:
+def test_every_layout_accounts_for_every_row(data: st.DataObject, layout: Layout) -> None:
     row = st.dictionaries(st.sampled_from(layout.columns), values)
     rows = data.draw(st.lists(row, min_size=1, max_size=4))
     counts = RowCounts()
     numbered = [Row(f"row {number}", row) for number, row in enumerate(rows, 1)]
-    policy = data.draw(st.sampled_from(get_args(Policy)))
-    to_arrow(layout.examples(numbered, Settings(policy=policy), counts))
+    policy, keep_unpaired = data.draw(st.sampled_from(get_args(Policy))), data.draw(st.booleans())
+    options = Settings(policy=policy, keep_unpaired=keep_unpaired)
+    examples = list(layout.examples(numbered, options, counts))
+    to_arrow(examples)
     assert accounted(counts, len(rows))
+    assert all(map(has_usable_weight, examples))
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(columns) | text, values), max_size=4))
@@ -91,15 +102,33 @@ def spoilt(draw: st.DrawFn, good: Any) -> Any:
     return draw(values)
 
 
-@given(st.data(), st.sampled_from(sorted(CASES)))
+GOOD_ROWS = {name: row for name, (_, row, _) in (CASES | SINGLE_CASES).items()}
+
+
+@given(st.data(), st.sampled_from(sorted(GOOD_ROWS)))
 @settings(max_examples=500, deadline=None)
 def test_a_row_of_a_known_data_set_with_one_bad_value_is_kept_or_counted(
     data: st.DataObject, name: str
 ) -> None:
-    good = CASES[name][1]
+    good = GOOD_ROWS[name]
     key = data.draw(st.sampled_from(sorted(good)))
     bad = good | {key: data.draw(spoilt(good[key]))}
     table = read_examples([[good, good, good, bad]], role="train")
     assert table.counts.kept in (3, 4)
     assert accounted(table.counts, 4)
     assert len(table) == table.counts.kept
+
+
+@given(values, values)
+@settings(max_examples=150, deadline=None)
+def test_a_column_that_the_user_named_is_understood_or_its_row_is_counted(weight: Any, label: Any) -> None:
+    good = {"q": "a", "r": "b", "label": True, "weight": 2}
+    for columns, keep_unpaired in (({"weight": "weight"}, False), ({"label": "label"}, True)):
+        source = MemorySource(
+            [good, good | {"r": "c", "weight": weight, "label": label}],
+            SourceSpec("x", columns={"prompt": "q", "response": "r", **columns}),
+        )
+        table = read_examples([source], role="train", keep_unpaired=keep_unpaired)
+        assert accounted(table.counts, 2)
+        assert table.counts.kept == sum(len(responses_of(example)) for example in table)
+        assert all(map(has_usable_weight, table))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orpo.text import duration, printable
+from orpo.text import duration, markdown, printable
 
 
 def test_escape_sequences_and_direction_overrides_are_made_visible() -> None:
@@ -21,6 +21,11 @@ def test_line_breaks_become_one_line() -> None:
 def test_long_text_is_cut_with_a_mark() -> None:
     assert printable("abcdef", 4) == "abc…"
     assert printable("abcd", 4) == "abcd"
+
+
+def test_markdown_of_anything_is_text_in_one_cell() -> None:
+    assert markdown("a|b\n`c` [d](e) <f> &g; \\|") == r"a\|b↵\`c\` \[d\](e) &lt;f> &amp;g; \\\|"
+    assert markdown(7) == "7"
 
 
 @pytest.mark.parametrize(

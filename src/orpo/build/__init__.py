@@ -1,1 +1,1 @@
-"""`orpo data build`: from preference data of any kind to clean files of pairs that say where each one is from."""
+"""`orpo data build`: from preference data of any kind to clean files of pairs with their provenance."""

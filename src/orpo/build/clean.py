@@ -12,7 +12,7 @@ from orpo.doctor.words import prompt_text
 
 IDENTICAL_BUT_FOR_SPACE = f"{IDENTICAL} but for white space"
 DUPLICATE = "duplicate of an earlier example"
-SWAPPED = "swapped pair: the same one is there the other way round"
+SWAPPED = "the same pair is there the other way round"
 
 _Key = tuple[str, ...]
 
@@ -24,8 +24,7 @@ def clean(items: Sequence[Item], counts: RowCounts) -> list[Item]:
         items: in any order, which is kept.
         counts: where what is left out is counted.
     """
-    kept = [item for item in items if not _is_identical(item.example, counts)]
-    return _without_swapped(_without_duplicates(kept, counts), counts)
+    return _without_swapped(_without_duplicates(_without_identical(items, counts), counts), counts)
 
 
 def normalised(text: str) -> str:
@@ -33,12 +32,15 @@ def normalised(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_identical(example: Example, counts: RowCounts) -> bool:
-    responses = [normalised(text) for text in responses_of(example)]
-    is_identical = len(responses) > 1 and len(set(responses)) == 1
-    if is_identical:
-        counts.drop(IDENTICAL_BUT_FOR_SPACE, example.where)
-    return is_identical
+def _without_identical(items: Sequence[Item], counts: RowCounts) -> list[Item]:
+    kept: list[Item] = []
+    for item in items:
+        responses = [normalised(text) for text in responses_of(item.example)]
+        if len(set(responses)) == len(responses):
+            kept.append(item)
+        else:
+            counts.drop(IDENTICAL_BUT_FOR_SPACE, item.example.where)
+    return kept
 
 
 def _without_duplicates(items: Sequence[Item], counts: RowCounts) -> list[Item]:
@@ -47,7 +49,7 @@ def _without_duplicates(items: Sequence[Item], counts: RowCounts) -> list[Item]:
     for item in items:
         key, where = _key(item.example), item.example.where
         if key in first:
-            counts.drop(DUPLICATE, f"{where} (as {first[key]})")
+            counts.drop(DUPLICATE, f"{where}, as {first[key]}")
         else:
             first[key] = where
             kept.append(item)
@@ -63,7 +65,7 @@ def _without_swapped(items: Sequence[Item], counts: RowCounts) -> list[Item]:
         if opposite is None:
             kept.append(item)
         else:
-            counts.drop(SWAPPED, f"{item.example.where} (and {opposite})")
+            counts.drop(SWAPPED, f"{item.example.where}, against {opposite}")
     return kept
 
 

@@ -14,14 +14,17 @@ from orpo.build.clean import clean
 from orpo.build.files import LEFT, describe_file, staged, write_items
 from orpo.build.manifest import Dataset, Reading, as_manifest
 from orpo.build.options import Format
-from orpo.build.provenance import Item, items_of, public_names
-from orpo.build.request import Request
+from orpo.build.provenance import Item, Naming, public_names
+from orpo.build.request import Portion, Request
 from orpo.build.rows import require_one_form
 from orpo.build.split import split, without_shared
-from orpo.data import Pair, RowCounts, SourceSpec, stream_examples
+from orpo.data import Pair, RowCounts, stream_examples
+from orpo.data.mixture import Ingredient, mix, require_weights
+from orpo.data.shapes import Transcripts
 from orpo.data.spec import Role
 from orpo.data.table import fingerprint_examples
 from orpo.doctor.duplicates import near_duplicates
+from orpo.doctor.findings import Example as Near
 from orpo.errors import DataError
 from orpo.rundir import writing
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 CARD = "README.md"
+
+NOT_USED = "beyond the weight or max_rows of its source"
 
 
 def build_dataset(request: Request, output: Path) -> dict[str, Any]:
@@ -61,45 +66,71 @@ def build_dataset(request: Request, output: Path) -> dict[str, Any]:
 
 def _read(request: Request) -> list[Reading]:
     """The examples of every source."""
-    sources: list[tuple[Role, SourceSpec]] = [("train", spec) for spec in request.train]
+    uses: dict[Role, tuple[Portion, ...]] = {"train": request.train}
     if isinstance(request.eval, tuple):
-        sources += [("eval", spec) for spec in request.eval]
-    names = public_names([spec.path for _, spec in sources])
-    readings: list[Reading] = []
-    for (use, spec), name in zip(sources, names, strict=True):
-        log.info("reading %s", spec.path)
-        stream = stream_examples(spec, role=use, transcripts=request.transcripts)
-        examples = list(stream.examples)
-        report = stream.report(stream.fingerprint or fingerprint_examples(examples), examples[0])
-        readings.append(Reading(use, spec, name, report, items_of(examples, spec.path, name)))
+        uses["eval"] = request.eval
+    for portions in uses.values():
+        require_weights([one.spec.path for one in portions], [one.weight for one in portions])
+    names = iter(public_names([one.spec.path for portions in uses.values() for one in portions]))
+    readings = [
+        _read_source(use, portion, Naming(portion.spec.path, next(names)), request.transcripts)
+        for use, portions in uses.items()
+        for portion in portions
+    ]
     for is_pair in (True, False):
         items = chain.from_iterable(reading.items for reading in readings)
         require_one_form(item for item in items if isinstance(item.example, Pair) is is_pair)
     return readings
 
 
+def _read_source(use: Role, portion: Portion, naming: Naming, transcripts: Transcripts) -> Reading:
+    stream = stream_examples(portion.spec, role=use, transcripts=transcripts)
+    log.info("%s: %s: detected: %s", use, stream.name, stream.detected)
+    examples = list(stream.examples)
+    report = stream.report(stream.fingerprint or fingerprint_examples(examples), examples[0])
+    items = [naming.item(example) for example in examples]
+    return Reading(use, portion, naming.name, report, naming.counts(stream.counts), items)
+
+
 def _compose(request: Request, readings: Sequence[Reading]) -> Dataset:
     """Clean the items of each use, and see to it that the two have no prompt in common."""
+    by_use: dict[Role, list[Reading]] = {}
+    for reading in readings:
+        by_use.setdefault(reading.use, []).append(reading)
     splits: dict[Role, list[Item]] = {}
     counts: dict[Role, RowCounts] = {}
-    for reading in readings:
-        splits.setdefault(reading.use, []).extend(reading.items)
-    for use, items in splits.items():
-        log.info("cleaning %d %s examples", len(items), use)
-        counts[use] = RowCounts(read=len(items))
-        splits[use] = clean(items, counts[use])
-        counts[use].kept = len(splits[use])
-        _require_some(use, counts[use])
+    for use, own in by_use.items():
+        counts[use] = RowCounts(read=sum(len(reading.items) for reading in own))
+        log.info("%s: cleaning %d examples", use, counts[use].read)
+        splits[use] = clean(_used(own, request.seed, counts[use]), counts[use])
     if isinstance(request.eval, tuple):
         splits["train"] = without_shared(
             splits["train"], splits["eval"], request.near_duplicates, counts["train"]
         )
-        counts["train"].kept = len(splits["train"])
-        _require_some("train", counts["train"])
-    elif request.eval is not None:
+    for use, items in splits.items():
+        counts[use].kept = len(items)
+        _require_some(use, counts[use])
+    if isinstance(request.eval, float):
         splits["train"], splits["eval"] = split(splits["train"], request.eval, request.seed)
-    near = {use: near_duplicates(_pairs(items)) for use, items in splits.items()}
+    log.info("looking for near-duplicates within %s", " and within ".join(splits))
+    near: dict[Role, list[Near]] = {use: near_duplicates(_pairs(items)) for use, items in splits.items()}
     return Dataset(readings, counts, splits, near)
+
+
+def _used(readings: Sequence[Reading], seed: int, counts: RowCounts) -> list[Item]:
+    """What is used of the sources of one use; the rest is counted as dropped."""
+    ingredients = [
+        Ingredient(one.name, len(one.items), one.portion.weight, one.portion.max_rows) for one in readings
+    ]
+    used: list[Item] = []
+    for reading, share in zip(readings, mix(ingredients, seed), strict=True):
+        indices = set(share.indices.tolist())
+        for index, item in enumerate(reading.items):
+            if index in indices:
+                used.append(item)
+            else:
+                counts.drop(NOT_USED, item.example.where)
+    return used
 
 
 def _require_some(use: Role, counts: RowCounts) -> None:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from orpo.build.options import Format
 from orpo.build.provenance import Item
 from orpo.build.rows import arrow_schema, row_of
+from orpo.errors import ConfigError
 from orpo.rundir import require_free, writing
 
 _OPTION = "--output DIR"
@@ -32,10 +33,15 @@ def staged(target: Path) -> Generator[Path]:
     """A folder beside `target` that takes its place when the block ends well, and goes away when it does not.
 
     Raises:
-        ConfigError: `target` is a file, or holds anything.
+        ConfigError: `target` is a file, or holds anything, or is the current directory.
         ResourceError: there is no room, or no permission.
     """
-    target = require_free(target, option=_OPTION).absolute()
+    target = require_free(target, option=_OPTION).resolve()
+    if target == Path.cwd():  # a shell that is in it would stay in the one that is replaced
+        raise ConfigError(
+            f"output: {target} is the current directory",
+            hint=f"Choose a directory in it, or another one, with {_OPTION}.",
+        )
     beside = next(parent for parent in target.parents if parent.is_dir())
     stage = beside / f".{target.name}.{token_hex(4)}.partial"
     with writing(target, left=LEFT):

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from orpo.build.provenance import Item
-from orpo.build.request import Request
-from orpo.data import Pair, RowCounts, SourceReport, SourceSpec
+from orpo.build.request import Portion, Request
+from orpo.data import Pair, RowCounts, SourceReport
 from orpo.data.spec import Role
 from orpo.doctor import findings
 
@@ -22,11 +22,14 @@ class Reading:
     """What was read from one source."""
 
     use: Role
-    spec: SourceSpec
+    portion: Portion
     name: str
     """Public name."""
 
     report: SourceReport
+    counts: RowCounts
+    """Those of the report, with public names of places."""
+
     items: Sequence[Item]
 
 
@@ -71,20 +74,29 @@ def as_manifest(request: Request, dataset: Dataset, files: Mapping[str, Any]) ->
 
 
 def _source(reading: Reading) -> dict[str, Any]:
-    report, spec = reading.report, asdict(reading.spec)
-    options = {key: value for key, value in spec.items() if key not in ("path", "split")}
+    report = reading.report
     return {
         "use": reading.use,
         "name": reading.name,
         "split": report.split,
-        "options": {key: value for key, value in options.items() if value},
+        "options": _options(reading.portion),
         "schema": report.schema,
         "detected": report.detected,
         "unused_columns": list(report.unused_columns),
         "fingerprint": report.fingerprint,
         "examples": len(reading.items),
-        **_counts(report.counts),
+        **_counts(reading.counts),
     }
+
+
+def _options(portion: Portion) -> dict[str, Any]:
+    """How the source was read, and how much of it, as far as the user said."""
+    spec = portion.spec
+    given = {key: value for key, value in asdict(spec).items() if key not in ("path", "split")}
+    if spec.columns is not None:
+        given["columns"] = {key: column for key, column in spec.columns.items() if column is not None}
+    given |= {"weight": portion.weight, "max_rows": portion.max_rows}
+    return {key: value for key, value in given.items() if value}
 
 
 def _counts(counts: RowCounts) -> dict[str, Any]:

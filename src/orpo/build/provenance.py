@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from orpo.data import Example
+from orpo.data import Example, RowCounts
 
 
 @dataclass(frozen=True)
@@ -22,29 +22,33 @@ class Item:
 def public_names(paths: Sequence[str]) -> list[str]:
     """The last parts of local paths, as many as it takes to tell them apart; Hub ids as they are."""
     whole = [_parts(path) for path in paths]
-    for size in count(1):
-        names = ["/".join(parts[-size:]) for parts in whole]
-        if len(set(names)) == len(set(whole)):
-            break
-    return names
+    trials = (["/".join(parts[-size:]) for parts in whole] for size in count(1))
+    return next(names for names in trials if len(set(names)) == len(set(whole)))
 
 
-def items_of(examples: Iterable[Example], path: str, name: str) -> list[Item]:
-    """The examples of a source.
+@dataclass(frozen=True)
+class Naming:
+    """How places in a source are called."""
 
-    Args:
-        examples: as they were read.
-        path: what the user named.
-        name: its public name.
-    """
-    prefix = str(Path(os.path.expanduser(path)))  # as the reader spells it
-    return [
-        Item(replace(example, where=_public(example.where, prefix, name)), name) for example in examples
-    ]
+    path: str
+    """What the user named."""
 
+    name: str
+    """Its public name."""
 
-def _public(where: str, prefix: str, name: str) -> str:
-    return name + where[len(prefix) :] if where.startswith(prefix) else where
+    def public(self, where: str) -> str:
+        """A place, without the folders that the public name leaves out."""
+        prefix = str(Path(os.path.expanduser(self.path)))  # as the reader spells it
+        return self.name + where[len(prefix) :] if where.startswith(prefix) else where
+
+    def item(self, example: Example) -> Item:
+        """An example of the source."""
+        return Item(replace(example, where=self.public(example.where)), self.name)
+
+    def counts(self, counts: RowCounts) -> RowCounts:
+        """The account of its rows."""
+        examples = {reason: self.public(where) for reason, where in counts.examples.items()}
+        return replace(counts, examples=examples)
 
 
 def _parts(path: str) -> tuple[str, ...]:

@@ -1,12 +1,12 @@
-"""The rows that are written: pairs, and single responses, in the form that TRL names standard or conversational.
+"""The rows that are written, in the forms that TRL calls standard and conversational.
 
-    prompt       text, or a list of {role, content}
-    chosen       text that continues the prompt, or a list of one {role, content}
-    rejected     the same; single responses have `completion` in place of these two
-    id           hash of the three: the same wherever and whenever the row is built
-    source       the source that it is from
-    where        its place there, such as `train.jsonl:17`
-    weight       only where any example of the data has another one than 1
+prompt       text, or a list of {role, content}
+chosen       text that continues the prompt, or a list of one {role, content}
+rejected     the same; single responses have `completion` in place of these two
+id           hash of the three: the same wherever and whenever the row is built
+source       the source that it is from
+where        its place there, such as `train.jsonl:17`
+weight       only where any example of the data has another one than 1
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def require_one_form(items: Iterable[Item]) -> None:
         raise DataError(
             f"chats and plain text cannot be rows of one file: {places[False]} is a chat, {places[True]} is "
             "plain text",
-            hint="Build them apart, each with its own --output; or read the text as chats, with a config that "
-            "says `columns: {messages: …}` (docs/data.md).",
+            hint="Build them apart, each with its own --output; or read the text as chats, with a config "
+            "that says `columns: {messages: …}` (docs/data.md).",
         )
 
 

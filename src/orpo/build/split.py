@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from scipy.cluster.hierarchy import DisjointSet
 
@@ -21,8 +22,8 @@ NEARLY_SHARED = "prompt is nearly one of the evaluation's"
 def split(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[Item], list[Item]]:
     """The items to train on and those to evaluate on, each in their order.
 
-    Prompts that are the same, white space aside, or nearly the same, directly or by others between them, go to
-    one side.  Without such prompts it is the split that training makes of the same data.
+    Prompts that are the same, white space aside, or nearly the same, directly or by others between them, go
+    to one side.  Without such prompts it is the split that training makes of the same data.
 
     Args:
         items: at least one.
@@ -39,22 +40,21 @@ def split(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[Item]
 
 def prompt_groups(prompts: Sequence[Prompt]) -> list[bytes]:
     """For each prompt, the least `prompt_key` of those that must stay together with it."""
-    texts = [normalised(prompt_text(prompt)) for prompt in prompts]
-    groups = DisjointSet(texts)
+    first: dict[str, int] = {}
+    places = [first.setdefault(normalised(prompt_text(prompt)), i) for i, prompt in enumerate(prompts)]
+    groups = DisjointSet(first.values())
     index = NearIndex()
-    distinct = dict(zip(texts, prompts, strict=True))
-    names = list(distinct)
-    for position, (text, prompt) in enumerate(distinct.items()):
-        sketch = sketch_of(question(prompt))
+    for place in first.values():
+        sketch = sketch_of(question(prompts[place]))
         if sketch is not None:
-            for near in index.matches(sketch):
-                groups.merge(text, names[near])
-            index.add(sketch, position)
-    least: dict[str, bytes] = {}
-    for text, prompt in zip(texts, prompts, strict=True):
-        root, key = groups[text], prompt_key(prompt)
+            for near in index.matches(sketch, skip=partial(groups.connected, place)):
+                groups.merge(place, near)
+            index.add(sketch, place)
+    least: dict[int, bytes] = {}
+    for place, prompt in zip(places, prompts, strict=True):
+        root, key = groups[place], prompt_key(prompt)
         least[root] = min(key, least.get(root, key))
-    return [least[groups[text]] for text in texts]
+    return [least[groups[place]] for place in places]
 
 
 def without_shared(
@@ -73,11 +73,11 @@ def without_shared(
     for item in train:
         where = item.example.where
         if same := prompts.same(item.example.prompt):
-            counts.drop(SHARED, f"{where} (as {same})")
+            counts.drop(SHARED, f"{where}, as {same}")
         elif not (near := prompts.near(item.example.prompt)):
             kept.append(item)
         elif near_duplicates is NearDuplicates.DROP:
-            counts.drop(NEARLY_SHARED, f"{where} (nearly {near})")
+            counts.drop(NEARLY_SHARED, f"{where}, nearly {near}")
         else:
             counts.notes[NEARLY_SHARED] += 1
             kept.append(item)
@@ -88,7 +88,9 @@ class _Prompts:
     """The prompts of some items, each with the place of the first of them."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        distinct = {normalised(prompt_text(item.example.prompt)): item for item in reversed(items)}
+        distinct: dict[str, Item] = {}
+        for item in items:
+            distinct.setdefault(normalised(prompt_text(item.example.prompt)), item)
         self._places = {text: item.example.where for text, item in distinct.items()}
         self._near_places = list(self._places.values())
         self._index = NearIndex()

@@ -1,4 +1,4 @@
-"""`orpo data`: look at preference data before training on it."""
+"""`orpo data`: look at preference data, and clean it, before training on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from orpo.cli.build import build
 from orpo.cli.messages import one_clear_message, quiet_libraries, write_page
 from orpo.cli.preview import preview
+from orpo.cli.sources import is_config
 from orpo.config import load_config
 from orpo.errors import DataError
 
@@ -22,11 +24,8 @@ if TYPE_CHECKING:
 data_app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Look at preference data before you train on it.",
+    help="Look at preference data, and clean it, before you train on it.",
 )
-
-
-data_app.command(no_args_is_help=True)(preview)
 
 
 @data_app.command(no_args_is_help=True)
@@ -75,11 +74,15 @@ def check(
         raise typer.Exit(DataError.exit_code)
 
 
+data_app.command(no_args_is_help=True)(preview)
+data_app.command(no_args_is_help=True)(build)
+
+
 def _request(source: str, model: str | None, max_length: int | None, max_dropped: float) -> Request:
     """What the arguments ask for; those that are given win over the config."""
     from orpo.doctor.request import request_for_config, request_for_source
 
-    if Path(source).suffix in (".yaml", ".yml"):
+    if is_config(source):
         request = request_for_config(load_config(source).config, max_dropped=max_dropped)
     else:
         request = request_for_source(source, max_dropped=max_dropped)

@@ -23,7 +23,7 @@ class SplitName(StrEnum):
 
 
 class LayoutName(StrEnum):
-    """How pairs are given to the model: `orpo.batch.Layout`, which imports torch, by name."""
+    """How pairs are given to the model; `orpo.batch.Layout`, for which torch would have to be imported."""
 
     SHARED = "shared"
     PACKED = "packed"
@@ -50,11 +50,11 @@ def preview(
         typer.Option(help="How the tensors are laid out; else as training.layout, where auto is shared."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the preview as JSON on stdout.")] = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the preview as one HTML page to this file.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the preview as an HTML page to this file.")] = None,
 ) -> None:
-    """Show what training gives the model, token by token, and what the loss takes of it.
+    """Show the tensors of training, token by token.
+
+    The margin says which terms of the loss each token is in.
 
     Example: orpo data preview config.yaml objective.definition=trl --row pairs.jsonl:17 --html preview.html
     """
@@ -62,7 +62,6 @@ def preview(
         quiet_libraries()
         loaded = load_config(config, overrides or [])
         # These import torch: only once the configuration is right.
-        from orpo.batch import Layout
         from orpo.preview.look import Choice
         from orpo.preview.look import preview as look
         from orpo.preview.page import as_page
@@ -73,7 +72,7 @@ def preview(
             split=split.value,
             count=count,
             rows=tuple(row or ()),
-            layout=None if layout is None else Layout(layout.value),
+            layout=layout.value if layout is not None else None,
         )
         shown = look(loaded.config, choice, Console(stderr=True, highlight=False))
         if html is not None:

@@ -6,7 +6,7 @@ Components never see these classes' root; `orpo.run` hands each one plain values
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -110,12 +110,12 @@ class ModelSection(Section):
 
 
 class ColumnsSection(Section):
-    """Which columns hold what: `prompt` or `messages`, and `chosen` and `rejected`, or `responses`,
-    `preferred` and `values`, or `candidates`, `text` and `score` or `rank`."""
+    """Which columns hold what: `prompt` or `messages`, and `chosen` and `rejected`, or `response`, or
+    `responses`, `preferred` and `values`, or `candidates`, `text` and `score` or `rank`. Or `weight` alone."""
 
     prompt: str | None = None
-    """Column of the prompt. Text with `chosen` and `rejected` of text is continued by them; any other prompt
-    is a chat's, as with `messages`."""
+    """Column of the prompt. Text with `chosen` and `rejected`, or `response`, of text is continued by them;
+    any other prompt is a chat's, as with `messages`."""
 
     messages: str | None = None
     """Column of a list of messages, or of the text of the user's turn."""
@@ -128,6 +128,14 @@ class ColumnsSection(Section):
 
     rejected: str | None = None
     """Column of the worse response."""
+
+    response: str | None = None
+    """Column of the only response: text, or messages of which it is the last. It joins the supervised term
+    only, unless `label` says more."""
+
+    label: str | None = None
+    """Column that says whether `response` is a good one: true or 1, else false or 0. A good and a bad response
+    to the same prompt make a pair."""
 
     responses: list[str] | None = None
     """Columns of two responses of which `preferred` says which one is better."""
@@ -152,6 +160,10 @@ class ColumnsSection(Section):
     rank: str | None = None
     """Key of its rank, lower is better."""
 
+    weight: str | None = None
+    """Column of a number above 0: how much what the row holds counts, in every mean. Where no other key is
+    given, the rest is as the columns' names tell."""
+
 
 class SourceSection(Section):
     """Where rows come from. A plain string means `path`."""
@@ -164,6 +176,9 @@ class SourceSection(Section):
 
     config: str | None = None
     """Configuration of a Hub dataset."""
+
+    data_dir: str | None = None
+    """Folder of a Hub dataset to read, such as HH's `harmless-base`."""
 
     split: str | None = None
     """Split to read. Absent: the one that the source's names suggest (`train`, `train_prefs`; `test`,
@@ -188,6 +203,17 @@ class SourceSection(Section):
     where: Annotated[dict[str, object], AfterValidator(_conditions)] | None = None
     """Keep only rows that meet these conditions: by column, a value, a list of values of which any will do,
     or a comparison such as `">= 2"` or `"!= tie"`."""
+
+    weight: PositiveFloat | None = None
+    """Share of this source in what is used of the list, relative to the weights of the others. Nothing is
+    repeated: the source that runs out first sets the size. Every source of a list has a weight, or none."""
+
+    max_rows: PositiveInt | None = None
+    """Use at most so many examples of this source, drawn by `training.seed` and kept in order."""
+
+    def reading(self) -> dict[str, Any]:
+        """The keys that say what is read and how, without those that say how much of it is used."""
+        return self.model_dump(exclude={"weight", "max_rows"})
 
 
 Sources = Annotated[
@@ -215,6 +241,14 @@ class DataSection(Section):
     """Chat template for messages and HH transcripts. `auto`: the model's own, or `transcript` where it has
     none. `none`: transcripts stay plain text. Else a bundled name (`transcript`, `chatml`) or a `.jinja`
     file. Prompts that are plain strings stay plain with `auto`."""
+
+    cache: str = "auto"
+    """Folder in which token ids are kept for the next run on the same data, tokenizer and settings. `auto`:
+    `tokens` in `$ORPO_CACHE`, or in `orpo` in the user's cache folder. It may be deleted at any time."""
+
+    workers: Literal["auto"] | PositiveInt = "auto"
+    """Processes that tokenise, which changes speed only. `auto`: one for a small source, else as many as
+    there are cores, at most 16."""
 
 
 class ObjectiveSection(Section):

@@ -4,12 +4,13 @@ from orpo.data.holdout import hold_out, prompt_key
 from orpo.data.pairs import Example, Message, Pair, RowCounts, Single
 from orpo.data.read import SourceStream, read_examples, stream_examples
 from orpo.data.sources import open_source
-from orpo.data.spec import SourceSpec
+from orpo.data.spec import MemorySource, SourceSpec
 from orpo.data.table import ExampleTable, SourceReport
 
 __all__ = [
     "Example",
     "ExampleTable",
+    "MemorySource",
     "Message",
     "Pair",
     "RowCounts",

@@ -87,7 +87,7 @@ def _map(rows: Sequence[Row], there: Sequence[str]) -> Iterator[str]:
 def _single(rows: Sequence[Row], there: Sequence[str], response: str) -> Iterator[str]:
     """A response in each row, and what may say whether it is a good one."""
     label = first_of(LABEL_NAMES, there)
-    others = dict.fromkeys(name for row in rows for name in rivals(row.values, (response, label)))
+    others = dict.fromkeys(name for row in rows for name in rivals(row.values, {response, label or ""}))
     doubt = f", and {', '.join(map(json.dumps, others))} no other one and no judgement" if others else ""
     yield f"response: {_yaml(response)}  # if it is the only one of its row{doubt}"
     if label is not None:

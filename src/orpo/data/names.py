@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
 from orpo.data.columns import is_blank
 
@@ -26,12 +27,17 @@ _SECOND = {"0": "1", "1": "2", "a": "b", "A": "B"}
 
 _RESPONSE_WORDS = frozenset(
     word
-    for noun in (*RESPONSE_NAMES, "generation", "candidate", "continuation", "alternative", "reply")
+    for noun in (
+        *(*RESPONSE_NAMES, "generation", "candidate", "continuation", "alternative", "reply", "reference"),
+        *("target", "truth", "gold", "expected"),
+    )
     for word in (noun, f"{noun}s")
 ) | {"replies"}
 _ATTRIBUTES = frozenset(
-    "category date domain format hash id ids index key language length level model name source style time "
-    "tokens topic type url uuid".split()
+    {
+        *("category", "date", "domain", "format", "hash", "id", "ids", "index", "key", "language", "length"),
+        *("level", "model", "name", "source", "style", "time", "tokens", "topic", "type", "url", "uuid"),
+    }
 )
 """Last words of the names of columns that say something about a response, and are none."""
 
@@ -39,10 +45,18 @@ _JUDGEMENT_WORDS = frozenset(
     {
         *(*CHOSEN_NAMES, *REJECTED_NAMES, "preference", "label", "winner", "score", "rating", "reward"),
         *("rank", "ranking", "vote", "verdict", "judgement", "judgment", "grade", "quality", "feedback"),
-        *("good", "bad", "desirable", "thumbs", "kto"),
-        *("helpfulness", "correctness", "coherence", "complexity", "verbosity"),
+        *("good", "bad", "desirable", "thumb", "kto", "star", "like", "liked", "dislike"),
+        *("upvote", "downvote"),
+        *("helpfulness", "correctness", "coherence", "complexity", "verbosity", "toxicity", "severity"),
+        *("safe", "unsafe", "harm", "harmful", "harmless", "toxic", "helpful", "honest", "truthful"),
+        *("correct", "incorrect", "wrong", "valid", "passed", "approved", "flagged", "hallucination"),
     }
 )
+"""In the singular."""
+
+_VERDICTS = frozenset({*CHOSEN_NAMES, *REJECTED_NAMES, "good", "bad", "safe", "unsafe", "win", "loss"})
+"""Texts that are a judgement, whatever the column is called."""
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -63,28 +77,27 @@ def two_responses(there: Sequence[str]) -> tuple[str, str] | None:
 def rivals(values: Mapping[str, Any], read: Collection[str]) -> Iterator[str]:
     """Columns that may hold a second response, or a judgement, beside those that are read.
 
-    Too many are taken for such rather than too few: to say what they are takes a line, and a bad response that
-    is imitated may never be noticed.
+    Too many are taken for such rather than too few: to say what they are takes a line, and bad responses that
+    are imitated may never be noticed.
     """
     for name, value in values.items():
-        if name not in read and (_judges(name) or (_responds(name) and _may_be_response(value))):
-            yield name
+        if name not in read:
+            kind = _kind(name)
+            is_judgement = kind == "judgement" or (isinstance(value, str) and value.lower() in _VERDICTS)
+            if is_judgement or (kind == "response" and _may_be_response(value)):
+                yield name
 
 
-def _judges(name: str) -> bool:
-    words = _words(name)
-    return not _JUDGEMENT_WORDS.isdisjoint([*words, *(word.removesuffix("s") for word in words)])
-
-
-def _responds(name: str) -> bool:
-    words = _words(name)
-    return not _RESPONSE_WORDS.isdisjoint(words) and words[-1] not in _ATTRIBUTES
+@lru_cache(maxsize=4096)
+def _kind(name: str) -> Literal["judgement", "response"] | None:
+    """What a column may hold by the words of its name: `snake_case`, `camelCase` and the like."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if not _JUDGEMENT_WORDS.isdisjoint([*words, *(word.removesuffix("s") for word in words)]):
+        return "judgement"
+    if not _RESPONSE_WORDS.isdisjoint(words) and words[-1] not in _ATTRIBUTES:
+        return "response"
+    return None
 
 
 def _may_be_response(value: Any) -> bool:
     return not is_blank(value) and isinstance(value, str | list | tuple | Mapping)
-
-
-def _words(name: str) -> list[str]:
-    """The words of `snake_case`, `camelCase` and the like, in lower case and without numbers."""
-    return [word.lower() for word in _WORD.findall(name)]

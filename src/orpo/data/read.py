@@ -12,7 +12,7 @@ from orpo.data.columns import column_names
 from orpo.data.conditions import Condition, parse_conditions
 from orpo.data.pairs import Example, RowCounts
 from orpo.data.rows import Row
-from orpo.data.schemas import Settings, choose_layout, choose_schema
+from orpo.data.schemas import Settings, choose_layout, choose_schema, describe
 from orpo.data.shapes import Transcripts
 from orpo.data.sources import Source, open_source
 from orpo.data.spec import Role, SourceSpec
@@ -40,13 +40,16 @@ class SourceStream:
     """Name of the schema that its rows have, such as `HelpSteer3`."""
 
     detected: str
-    """The schema in words, with the criterion that was chosen."""
+    """The schema in words, with the criterion and the weights that were chosen."""
 
     unused_columns: tuple[str, ...]
     """Columns that are no part of the examples."""
 
     fingerprint: str | None
     """Identity of the content; None if only reading can tell."""
+
+    spec: SourceSpec
+    """How it is read, with the split that was chosen."""
 
     counts: RowCounts
     """What became of the rows that have been read so far."""
@@ -130,12 +133,12 @@ def stream_examples(
     head = list(islice(opened.rows, _HEAD))
     if not head:
         raise DataError(f"{opened.name}: there are no rows")
-    spec = opened.spec or SourceSpec(opened.name)
+    spec = opened.spec
     conditions = parse_conditions(spec.where, head, opened.name)
-    schema = choose_schema(head, opened.name, opened.spec, role)
+    schema = choose_schema(head, opened.name, spec, role)
     layout = choose_layout(schema, opened.name, spec, role)
     settings = Settings(transcripts, spec.policy or "best-vs-worst", spec.min_margin, keep_unpaired)
-    detected = schema.title if spec.criterion is None else f"{schema.title}, {spec.criterion}"
+    detected = describe(schema, spec)
     counts = RowCounts()
     rows = _wanted(chain(head, opened.rows), conditions, counts)
     used = {*layout.columns, *(condition.column for condition in conditions)}
@@ -147,6 +150,7 @@ def stream_examples(
         detected=detected,
         unused_columns=tuple(name for name in column_names(head) if name not in used),
         fingerprint=opened.fingerprint,
+        spec=spec,
         counts=counts,
         examples=_at_least_one(layout.examples(rows, settings, counts), opened.name, detected, counts),
     )

@@ -117,7 +117,7 @@ class Renderer:
             TemplateRefusalError: the template raised an error for it.
             ConfigError: the template is not valid.
         """
-        messages = self._messages(prompt)
+        messages = self._messages(prompt, "prompt")
         return messages if isinstance(messages, str) else self._apply(messages, add_generation_prompt=True)
 
     def example(self, example: Example) -> Rendering | Dropped:
@@ -136,7 +136,7 @@ class Renderer:
         return rendering
 
     def _render(self, example: Example) -> Rendering | Dropped:
-        messages, responses = self._messages(example.prompt), responses_of(example)
+        messages, responses = self._messages(example.prompt, example.where), responses_of(example)
         if isinstance(messages, str):
             return Rendering(messages, tuple(messages + text for text in responses), self._eos())
         frame = self._frame(messages, example.where)
@@ -151,11 +151,16 @@ class Renderer:
             answers=self._answers(messages, frame, example.where) if self._finds_answers else (),
         )
 
-    def _messages(self, prompt: Prompt) -> str | tuple[Message, ...]:
+    def _messages(self, prompt: Prompt, where: str) -> str | tuple[Message, ...]:
         """The conversation that a prompt stands for, or its text if it stays plain."""
         if isinstance(prompt, str):
             return (Message("user", prompt),) if self._template.wraps_text else prompt
-        assert self._template.text is not None, "resolve_template refuses conversations without a template"
+        if self._template.text is None:
+            raise DataError(
+                f"{where}: this prompt is made of messages, and there is no template to write them with",
+                hint="Name a template in data.template; `auto` took none, because the first prompts of each "
+                "source are plain text.",
+            )
         return prompt
 
     def _answers(self, messages: tuple[Message, ...], frame: _Frame, where: str) -> tuple[Span, ...]:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TypeVar
 
 from orpo.data.holdout import prompt_key
-from orpo.data.pairs import Example, RowCounts
+from orpo.data.pairs import Example, RowCounts, responses_of
 from orpo.data.rendering import Dropped
 from orpo.data.tokenized import Shard, ShardBuilder, TokenizedPairs
 from orpo.data.tokens import PairTokenizer
@@ -17,7 +17,10 @@ from orpo.errors import DataError
 T = TypeVar("T")
 
 SHARD_SIZE = 2000
-"""Examples of a shard: enough for the tokenizer's threads, little enough to be done with soon."""
+"""Most examples of a shard: enough for the tokenizer's threads, little enough to be done with soon."""
+
+SHARD_CHARACTERS = 2_000_000
+"""Characters with which a shard is full: encodings of long texts take memory."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def tokenize_examples(
         ConfigError: see `PairTokenizer.__call__`.
     """
     done: list[TokenizedShard] = []
-    for batch in batched(examples, SHARD_SIZE):
+    for batch in cut_into_shards(examples):
         done.append(tokenize_shard(batch, tokenizer))
         counts.include(done[-1].counts)
         if progress is not None:
@@ -85,6 +88,26 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while batch := list(islice(remaining, size)):
         yield batch
+
+
+def cut_into_shards(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """The examples of one shard after the other; the cuts depend on nothing but the examples."""
+    shard: list[Example] = []
+    characters = 0
+    for example in examples:
+        shard.append(example)
+        characters += _characters(example)
+        if len(shard) == SHARD_SIZE or characters >= SHARD_CHARACTERS:
+            yield shard
+            shard, characters = [], 0
+    if shard:
+        yield shard
+
+
+def _characters(example: Example) -> int:
+    prompt = example.prompt
+    context = len(prompt) if isinstance(prompt, str) else sum(len(turn.content) for turn in prompt)
+    return context + sum(map(len, responses_of(example)))
 
 
 def require_something(counts: RowCounts) -> None:

@@ -66,8 +66,7 @@ class MemorySource:
     rows: MemoryRows
 
     spec: SourceSpec
-    """Its `columns`, `criterion`, `policy`, `min_margin` and `where` are used; what says where its rows are is
-    not."""
+    """Its `columns`, `criterion`, `policy`, `min_margin` and `where` are used, and nothing of where it is."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -46,16 +46,16 @@ class SourceReport:
     """Name of the schema that its rows have, such as `HelpSteer3`."""
 
     detected: str
-    """The schema in words, with the criterion that was chosen."""
+    """The schema in words, with the criterion and the weights that were chosen."""
 
     unused_columns: tuple[str, ...]
-    """Columns that are no part of the pairs."""
+    """Columns that are no part of the examples."""
 
     counts: RowCounts
     """What became of its rows."""
 
     fingerprint: str
-    """`sha256:…` of the files (or of the pairs, for rows in memory); `hub:COMMIT:…`; `datasets:…`."""
+    """`sha256:…` of the files (or of the examples, for rows in memory); `hub:COMMIT:…`; `datasets:…`."""
 
     example: Example
     """The first one."""
@@ -86,11 +86,11 @@ class ExampleTable:
 
     def __getitem__(self, index: int) -> Example:
         position = range(len(self))[index]  # negative indices, and IndexError beyond the end
-        return _to_example(self._arrow.slice(position, 1).to_pylist()[0])
+        return to_example(self._arrow.slice(position, 1).to_pylist()[0])
 
     def __iter__(self) -> Iterator[Example]:
         for batch in self._arrow.to_batches():
-            yield from map(_to_example, batch.to_pylist())
+            yield from map(to_example, batch.to_pylist())
 
     def prompt_keys(self) -> list[bytes]:
         """`prompt_key` of each example."""
@@ -106,7 +106,7 @@ def to_arrow(examples: Iterable[Example]) -> pa.Table:
     remaining = iter(examples)
     batches: list[pa.RecordBatch] = []
     while batch := list(islice(remaining, _BATCH)):
-        batches.append(pa.RecordBatch.from_pylist([_to_row(example) for example in batch], _SCHEMA))
+        batches.append(pa.RecordBatch.from_pylist([to_row(example) for example in batch], _SCHEMA))
     return pa.Table.from_batches(batches, _SCHEMA)
 
 
@@ -114,13 +114,14 @@ def fingerprint_examples(examples: Iterable[Example]) -> str:
     """`sha256:…` of what the examples say, in order, wherever they are from."""
     digest = hashlib.sha256()
     for example in examples:
-        row = _to_row(example)
+        row = to_row(example)
         del row["where"]
         digest.update(json.dumps(row).encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def _to_row(example: Example) -> dict[str, Any]:
+def to_row(example: Example) -> dict[str, Any]:
+    """An example as values that Arrow and JSON can hold."""
     prompt = example.prompt
     text, turns = (prompt, None) if isinstance(prompt, str) else (None, prompt)
     if isinstance(example, Pair):
@@ -137,7 +138,8 @@ def _to_row(example: Example) -> dict[str, Any]:
     }
 
 
-def _to_example(row: dict[str, Any]) -> Example:
+def to_example(row: Mapping[str, Any]) -> Example:
+    """What `to_row` was given."""
     prompt = row["text"] if row["turns"] is None else tuple(Message(**turn) for turn in row["turns"])
     chosen, rejected, where, weight = row["chosen"], row["rejected"], row["where"], row["weight"]
     if chosen is None:

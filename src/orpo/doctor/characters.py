@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ftfy import fix_encoding
 
-from orpo.data.pairs import Pair
+from orpo.data.pairs import Pair, Single
 from orpo.doctor.findings import Example, Problem, Severity, example
 from orpo.doctor.words import texts
 
@@ -44,19 +44,19 @@ Evidence = Callable[[str], str | None]
 """What is wrong with a text, in context; None if nothing is."""
 
 
-def mojibake(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs with text such as `cafÃ©`, or with characters lost in decoding."""
-    return _hits(pairs, mojibake_in)
+def mojibake(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples with text such as `cafÃ©`, or with characters lost in decoding."""
+    return _hits(items, mojibake_in)
 
 
-def control_characters(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs with characters that show nothing and do something."""
-    return _hits(pairs, control_in)
+def control_characters(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples with characters that show nothing and do something."""
+    return _hits(items, control_in)
 
 
-def template_tokens(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs whose text has tokens of the usual chat templates."""
-    return _hits(pairs, markup_in)
+def template_tokens(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples whose text has tokens of the usual chat templates."""
+    return _hits(items, markup_in)
 
 
 def mojibake_in(text: str) -> str | None:
@@ -87,9 +87,9 @@ def markup_in(text: str) -> str | None:
     return None if match is None else f"{match[0].strip()}: {_context(text, match.start())}"
 
 
-def _hits(pairs: Sequence[Pair], evidence: Evidence) -> list[Example]:
-    found = ((pair, next(filter(None, map(evidence, texts(pair))), None)) for pair in pairs)
-    return [example(pair.where, what) for pair, what in found if what is not None]
+def _hits(items: Sequence[Pair | Single], evidence: Evidence) -> list[Example]:
+    found = ((item, next(filter(None, map(evidence, texts(item))), None)) for item in items)
+    return [example(item.where, what) for item, what in found if what is not None]
 
 
 def _context(text: str, at: int) -> str:

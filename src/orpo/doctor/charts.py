@@ -57,7 +57,7 @@ def histogram(lengths: Sequence[Lengths]) -> str:
             _line(legend, 10, legend + 24, 10, f"series {segment.segment}"),
             _text(legend + 30, 14, segment.segment, "start"),
         ]
-    return _svg(bottom + 44, "Lengths of prompts, chosen and rejected responses; vertical: pairs", parts)
+    return _svg(bottom + 44, "Lengths of prompts and responses; vertical: examples", parts)
 
 
 def rates(rows: Sequence[tuple[str, Rate]]) -> str:
@@ -86,25 +86,28 @@ def rates(rows: Sequence[tuple[str, Rate]]) -> str:
     return _svg(bottom + 26, "How well length and words predict the label, with 95 % intervals", parts)
 
 
-def cuts(rows: Sequence[Cut], pairs: int) -> str:
-    """What each `max_length` would do, as shares of the pairs."""
+def cuts(rows: Sequence[Cut], examples: int) -> str:
+    """What each `max_length` would do, as shares of the examples."""
     left, right = 110, WIDTH - _VALUES
     parts: list[str] = []
     for i, cut in enumerate(rows):
         top = _TOP + _ROW * i
-        width = (right - left) * cut.cut / pairs
-        rest = (right - left) * cut.emptied / pairs
+        width = (right - left) * cut.cut / examples
+        rest = (right - left) * cut.emptied / examples
         parts += [
             _text(left - 12, top + 17, f"{cut.max_length:,}", "end"),
             _bar(left, top, right - left, "track"),
             _bar(left, top, rest, "emptied"),
             _bar(left + rest, top, width, "cut"),
             _text(
-                right + 14, top + 17, f"{cut.cut / pairs:.1%} cut, {cut.emptied / pairs:.1%} emptied", "start"
+                right + 14,
+                top + 17,
+                f"{cut.cut / examples:.1%} cut, {cut.emptied / examples:.1%} emptied",
+                "start",
             ),
         ]
     parts.append(_text(left - 12, 16, "max_length", "end"))
-    return _svg(_TOP + _ROW * len(rows), "Pairs that each max_length would cut or empty", parts)
+    return _svg(_TOP + _ROW * len(rows), "Examples that each max_length would cut or empty", parts)
 
 
 def _ticks(longest: float) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from orpo.data.pairs import Message, Pair
+from orpo.data.pairs import Message, Pair, Single
 from orpo.doctor.findings import Example, Problem, Severity, example
 
 ROLES = Problem(
@@ -23,15 +23,15 @@ EMPTY_TURN = Problem(
 )
 
 
-def roles_out_of_order(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs whose prompt is a conversation with roles in a strange order."""
+def roles_out_of_order(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples whose prompt is a conversation with roles in a strange order."""
     hits: list[Example] = []
-    for pair in pairs:
-        if isinstance(pair.prompt, str):
+    for item in items:
+        if isinstance(item.prompt, str):
             continue
-        fault = fault_of_roles([turn.role for turn in pair.prompt])
+        fault = fault_of_roles([turn.role for turn in item.prompt])
         if fault is not None:
-            hits.append(example(pair.where, f"{fault}: {' → '.join(turn.role for turn in pair.prompt)}"))
+            hits.append(example(item.where, f"{fault}: {' → '.join(turn.role for turn in item.prompt)}"))
     return hits
 
 
@@ -52,12 +52,12 @@ def fault_of_roles(roles: Sequence[str]) -> str | None:
     return None
 
 
-def empty_turns(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs whose prompt is, or has, a turn without text."""
+def empty_turns(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples whose prompt is, or has, a turn without text."""
     hits: list[Example] = []
-    for pair in pairs:
-        turns = (Message("user", pair.prompt),) if isinstance(pair.prompt, str) else pair.prompt
+    for item in items:
+        turns = (Message("user", item.prompt),) if isinstance(item.prompt, str) else item.prompt
         empty = next((i for i, turn in enumerate(turns) if not turn.content.strip()), None)
         if empty is not None:
-            hits.append(example(pair.where, f"turn {empty + 1} of {len(turns)}: {turns[empty].role}"))
+            hits.append(example(item.where, f"turn {empty + 1} of {len(turns)}: {turns[empty].role}"))
     return hits

@@ -6,26 +6,26 @@ is then compared exactly, so there are no false alarms, and at the limit one in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from datasketch import MinHash, MinHashLSH
 
-from orpo.data.pairs import Pair
+from orpo.data.pairs import Pair, Single, responses_of
 from orpo.doctor.findings import Example, Problem, Severity, example
 from orpo.doctor.words import Shingles, jaccard, prompt_text, question, shingles, words
 
 EXACT = Problem(
     "duplicate_pairs",
     Severity.WARNING,
-    "the same pair is there more than once",
-    "Keep one of them: repeated pairs weigh more and are memorised sooner.",
+    "the same pair, or single response, is there more than once",
+    "Keep one of them: repeated rows weigh more and are memorised sooner.",
 )
 NEAR = Problem(
     "near_duplicate_pairs",
     Severity.NOTE,
-    "nearly the same pair is there more than once",
-    "Look at the examples. Copies with small edits weigh more than other pairs and are memorised sooner.",
+    "nearly the same pair, or single response, is there more than once",
+    "Look at the examples. Copies with small edits weigh more than other rows and are memorised sooner.",
 )
 SHARED_PROMPT = Problem(
     "prompts_in_train_and_eval",
@@ -51,63 +51,63 @@ _BANDS = (16, 8)
 """Bands of rows: similarity 0.8 is a candidate with probability 0.95, 0.5 with 0.06."""
 
 
-def exact_duplicates(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs that repeat an earlier one, white space at the ends aside."""
+def exact_duplicates(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples that repeat an earlier one, white space at the ends aside."""
     return [
-        example(pairs[i].where, f"as {pairs[j].where}: {prompt_text(pairs[i].prompt)}")
-        for i, j in _repeats(pairs)
+        example(items[i].where, f"as {items[j].where}: {prompt_text(items[i].prompt)}")
+        for i, j in _repeats(items)
     ]
 
 
-def near_duplicates(pairs: Sequence[Pair]) -> list[Example]:
-    """Pairs that nearly repeat an earlier one: as a whole, and in their responses.
+def near_duplicates(items: Sequence[Pair | Single]) -> list[Example]:
+    """Examples that nearly repeat an earlier one: as a whole, and in their responses.
 
-    Other responses to a long prompt are another pair, however much of the text they share.
+    Other responses to a long prompt are another example, however much of the text they share.
     """
-    repeated = {i for i, _ in _repeats(pairs)}
+    repeated = {i for i, _ in _repeats(items)}
     index = NearIndex()
     hits: list[Example] = []
-    for i, pair in enumerate(pairs):
-        sketch = sketch_of(f"{question(pair.prompt)}\n{_responses(pair)}")
+    for i, item in enumerate(items):
+        sketch = sketch_of(f"{question(item.prompt)}\n{_responses(item)}")
         if i in repeated or sketch is None:
             continue
-        responses = shingles(_responses(pair))
+        responses = shingles(_responses(item))
         near = (
-            j for j in index.matches(sketch) if jaccard(shingles(_responses(pairs[j])), responses) >= SIMILAR
+            j for j in index.matches(sketch) if jaccard(shingles(_responses(items[j])), responses) >= SIMILAR
         )
         earlier = next(near, None)
         if earlier is not None:
-            hits.append(example(pair.where, f"nearly {pairs[earlier].where}: {prompt_text(pair.prompt)}"))
+            hits.append(example(item.where, f"nearly {items[earlier].where}: {prompt_text(item.prompt)}"))
         index.add(sketch, i)
     return hits
 
 
-def shared_prompts(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Example]:
-    """Evaluation pairs whose prompt is also one of training."""
+def shared_prompts(train: Sequence[Pair | Single], evaluation: Sequence[Pair | Single]) -> list[Example]:
+    """Evaluation examples whose prompt is also one of training."""
     first = _first_places(train)
     return [
-        example(pair.where, f"as {first[key]}: {key}")
-        for pair in evaluation
-        if (key := prompt_text(pair.prompt).strip()) in first
+        example(item.where, f"as {first[key]}: {key}")
+        for item in evaluation
+        if (key := prompt_text(item.prompt).strip()) in first
     ]
 
 
-def near_shared_prompts(train: Sequence[Pair], evaluation: Sequence[Pair]) -> list[Example]:
-    """Evaluation pairs whose prompt is nearly, but not exactly, one of training."""
+def near_shared_prompts(train: Sequence[Pair | Single], evaluation: Sequence[Pair | Single]) -> list[Example]:
+    """Evaluation examples whose prompt is nearly, but not exactly, one of training."""
     first = _first_places(train)
     index = NearIndex()
-    for i in {question(pair.prompt): i for i, pair in reversed(list(enumerate(train)))}.values():
+    for i in {question(item.prompt): i for i, item in reversed(list(enumerate(train)))}.values():
         sketch = sketch_of(question(train[i].prompt))
         if sketch is not None:
             index.add(sketch, i)
     hits: list[Example] = []
-    for pair in evaluation:
-        sketch = sketch_of(question(pair.prompt))
-        if sketch is None or prompt_text(pair.prompt).strip() in first:
+    for item in evaluation:
+        sketch = sketch_of(question(item.prompt))
+        if sketch is None or prompt_text(item.prompt).strip() in first:
             continue
         near = next(index.matches(sketch), None)
         if near is not None:
-            hits.append(example(pair.where, f"nearly {train[near].where}: {prompt_text(pair.prompt)}"))
+            hits.append(example(item.where, f"nearly {train[near].where}: {prompt_text(item.prompt)}"))
     return hits
 
 
@@ -144,28 +144,37 @@ class NearIndex:
         self._lsh.insert(key, sketch.minhash)
         self._hashes[key] = sketch.hashes
 
-    def matches(self, sketch: Sketch) -> Iterator[int]:
-        """The keys of the remembered texts that are near, in ascending order."""
+    def matches(self, sketch: Sketch, skip: Callable[[int], bool] = lambda key: False) -> Iterator[int]:
+        """The keys of the remembered texts that are near, in ascending order.
+
+        Args:
+            sketch: of the text that may repeat them.
+            skip: keys for which it does not matter, asked when their turn comes.
+        """
         candidates = sorted(key for key in self._lsh.query(sketch.minhash) if isinstance(key, int))
-        return (key for key in candidates if jaccard(self._hashes[key], sketch.hashes) >= SIMILAR)
+        return (
+            key
+            for key in candidates
+            if not skip(key) and jaccard(self._hashes[key], sketch.hashes) >= SIMILAR
+        )
 
 
-def _responses(pair: Pair) -> str:
-    return f"{pair.chosen}\n{pair.rejected}"
+def _responses(item: Pair | Single) -> str:
+    return "\n".join(responses_of(item))
 
 
-def _repeats(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
-    """The index of each repeated pair, with that of the pair which it repeats."""
-    first: dict[tuple[str, str, str], int] = {}
+def _repeats(items: Sequence[Pair | Single]) -> list[tuple[int, int]]:
+    """The index of each repeated example, with that of the one which it repeats."""
+    first: dict[tuple[str, ...], int] = {}
     repeats: list[tuple[int, int]] = []
-    for i, pair in enumerate(pairs):
-        key = (prompt_text(pair.prompt).strip(), pair.chosen.strip(), pair.rejected.strip())
+    for i, item in enumerate(items):
+        key = (prompt_text(item.prompt).strip(), *(response.strip() for response in responses_of(item)))
         j = first.setdefault(key, i)
         if j != i:
             repeats.append((i, j))
     return repeats
 
 
-def _first_places(pairs: Sequence[Pair]) -> dict[str, str]:
+def _first_places(items: Sequence[Pair | Single]) -> dict[str, str]:
     """Where each prompt is for the first time."""
-    return {prompt_text(pair.prompt).strip(): pair.where for pair in reversed(pairs)}
+    return {prompt_text(item.prompt).strip(): item.where for item in reversed(items)}

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orpo.data import ExampleTable, Pair, SourceSpec, hold_out, read_examples
+from orpo.data import ExampleTable, Pair, Single, SourceSpec, hold_out, read_examples
+from orpo.data.max_length import resolve_max_length
 from orpo.data.rendering import Renderer
 from orpo.data.spec import Role
 from orpo.data.templates import Template, resolve_template
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO_MAX_LENGTH = 2048
-"""What `auto` is, unless the model has fewer positions."""
-
 _UNLIMITED = 2**31 - 1
+
+Items = Sequence[Pair | Single]
+"""The examples of a part."""
 
 PAIR_CHECKS: tuple[tuple[Problem, Callable[[Sequence[Pair]], list[Example]]], ...] = (
     (responses.NEAR_IDENTICAL, responses.near_identical),
     (responses.SWAPPED, responses.swapped),
+)
+"""What is looked for in the two responses of each pair."""
+
+TEXT_CHECKS: tuple[tuple[Problem, Callable[[Items], list[Example]]], ...] = (
     (duplicates.EXACT, duplicates.exact_duplicates),
     (duplicates.NEAR, duplicates.near_duplicates),
     (conversations.ROLES, conversations.roles_out_of_order),
@@ -52,7 +57,7 @@ PAIR_CHECKS: tuple[tuple[Problem, Callable[[Sequence[Pair]], list[Example]]], ..
 )
 """What is looked for in the texts of each part."""
 
-CROSS_CHECKS: tuple[tuple[Problem, Callable[[Sequence[Pair], Sequence[Pair]], list[Example]]], ...] = (
+CROSS_CHECKS: tuple[tuple[Problem, Callable[[Items, Items], list[Example]]], ...] = (
     (duplicates.SHARED_PROMPT, duplicates.shared_prompts),
     (duplicates.NEAR_SHARED_PROMPT, duplicates.near_shared_prompts),
 )
@@ -92,30 +97,31 @@ def examine(request: Request) -> Report:
     """Everything that is found in the data of `request`; what cannot be read is a finding, too.
 
     Raises:
-        ConfigError: a source, the model or the template is not there, or cannot be used.
+        ConfigError: a source, the model or the template is not there, or cannot be used; or the model has not
+            so many positions.
         DataError: there are too few prompts to hold some out.
         NetworkError: the Hub cannot be reached.
     """
     tables, findings = _read(request)
-    pairs = {use: [item for item in table if isinstance(item, Pair)] for use, table in tables.items()}
-    view = _view(request, pairs) if pairs else None
+    items = {use: list(table) for use, table in tables.items()}
+    view = _view(request, items) if items else None
     parts: list[Part] = []
-    for use, part_pairs in pairs.items():
-        log.info("examining %d %s pairs", len(part_pairs), use)
+    for use, part_items in items.items():
+        log.info("examining %d %s examples", len(part_items), use)
         is_held_out = use == "eval" and isinstance(request.eval, float)
         table = None if is_held_out else tables[use]
-        part, part_findings = _examine_part(use, part_pairs, table, view, request.max_dropped)
+        part, part_findings = _examine_part(use, part_items, table, view, request.max_dropped)
         parts.append(part)
         findings += part_findings
-    if len(pairs) == 2:
+    if len(items) == 2:
         for problem, compare in CROSS_CHECKS:
-            hits = compare(pairs["train"], pairs["eval"])
-            findings += found(problem, "train and eval", hits, len(pairs["eval"]))
+            hits = compare(items["train"], items["eval"])
+            findings += found(problem, "train and eval", hits, len(items["eval"]))
     return Report(tuple(parts), worst_first(findings), _not_run(parts, view), _settings(request, view))
 
 
 def _read(request: Request) -> tuple[dict[str, ExampleTable], list[Finding]]:
-    """The pairs of each use that can be read, and a finding for each that cannot."""
+    """The examples of each use that can be read, and a finding for each that cannot."""
     transcripts = "text" if request.template == "none" else "messages"
     tables: dict[str, ExampleTable] = {}
     findings: list[Finding] = []
@@ -135,17 +141,15 @@ def _read(request: Request) -> tuple[dict[str, ExampleTable], list[Finding]]:
     return tables, findings
 
 
-def _view(request: Request, pairs: Mapping[str, Sequence[Pair]]) -> _ModelView | None:
+def _view(request: Request, items: Mapping[str, Items]) -> _ModelView | None:
     if request.model is None:
         return None
     from orpo.modeling.load import load_tokenizer  # imports torch, as does what follows
 
     tokenizer = load_tokenizer(request.model, revision=request.revision)
-    prompts = (pair.prompt for part in pairs.values() for pair in part)
+    prompts = (item.prompt for part in items.values() for item in part)
     template = resolve_template(tokenizer, request.template, prompts)
-    max_length = request.max_length
-    if max_length is None:
-        max_length = min(AUTO_MAX_LENGTH, _positions(request.model, request.revision) or AUTO_MAX_LENGTH)
+    max_length = resolve_max_length(request.max_length, _positions(request.model, request.revision))
     return _ModelView(tokenizer, template, max_length, request.truncation)
 
 
@@ -164,47 +168,49 @@ def _positions(name: str, revision: str | None) -> int | None:
 
 
 def _examine_part(
-    use: str, pairs: Sequence[Pair], table: ExampleTable | None, view: _ModelView | None, max_dropped: float
+    use: str, items: Items, table: ExampleTable | None, view: _ModelView | None, max_dropped: float
 ) -> tuple[Part, list[Finding]]:
-    """What is found in the pairs of one use.
+    """What is found in the examples of one use.
 
     Args:
         use: `train` or `eval`.
-        pairs: at least one.
+        items: at least one.
         table: where they were read from; None if they were held out of another part.
         view: the model's; None for checks of the texts alone.
         max_dropped: share of the rows that may be dropped.
     """
     findings = [] if table is None else reading.dropped_rows(use, table.counts)
     dropped = 0 if table is None else reading.dropped_by_fault(table.counts)
-    rows = dropped + len(pairs)
-    hits: dict[Problem, Sequence[Example]] = {problem: find(pairs) for problem, find in PAIR_CHECKS}
-
-    characters_of = lengths.character_lengths(pairs)
-    summary = lengths.summarise(characters_of, "characters")
-    cuts: tuple[truncation.Cut, ...] = ()
-    length_bias = lengths.longer_is_chosen(characters_of)
-    hits[lengths.LENGTH_BIAS] = lengths.length_biased(length_bias, pairs, characters_of)
-    codes = [languages.language(pair.chosen) for pair in pairs]
-    hits[languages.OTHER] = languages.other_languages(pairs, codes)
+    rows = dropped + len(items)
+    pairs = [item for item in items if isinstance(item, Pair)]
+    pair_lengths = lengths.character_lengths(pairs)
+    length_bias = lengths.longer_is_chosen(pair_lengths)
     word_signal = signal.signal_of_words(pairs)
+    of_pairs: dict[Problem, Sequence[Example]] = {problem: find(pairs) for problem, find in PAIR_CHECKS}
+    of_pairs[lengths.LENGTH_BIAS] = lengths.length_biased(length_bias, pairs, pair_lengths)
 
+    of_all: dict[Problem, Sequence[Example]] = {problem: find(items) for problem, find in TEXT_CHECKS}
+    codes = languages.languages_of(items)
+    of_all[languages.OTHER] = languages.other_languages(items, codes)
+    summary = lengths.summarise(lengths.character_lengths(items), "characters")
+    cuts: tuple[truncation.Cut, ...] = ()
     if view is not None:
-        as_tokens = _examine_tokens(pairs, view)
-        hits |= as_tokens.hits
+        as_tokens = _examine_tokens(items, view)
+        of_all |= as_tokens.hits
         dropped += as_tokens.dropped
         if len(as_tokens.lengths):
             summary = lengths.summarise(as_tokens.lengths, "tokens")
             cuts = truncation.cuts(as_tokens.lengths, view.max_length)
 
-    findings += [
-        finding for problem, where in hits.items() for finding in found(problem, use, where, len(pairs))
-    ]
+    for hits, total in ((of_pairs, len(pairs)), (of_all, len(items))):
+        for problem, where in hits.items():
+            findings += found(problem, use, where, total)
     findings += signal.silence(use, word_signal, length_bias)
     findings += reading.too_many_dropped(use, dropped, rows, max_dropped)
     part = Part(
         use=use,
         pairs=len(pairs),
+        singles=len(items) - len(pairs),
         sources=() if table is None else table.sources,
         lengths=summary,
         length_bias=length_bias,
@@ -215,23 +221,23 @@ def _examine_part(
     return part, findings
 
 
-def _examine_tokens(pairs: Sequence[Pair], view: _ModelView) -> _TokenExamination:
+def _examine_tokens(items: Items, view: _ModelView) -> _TokenExamination:
     """What is found in the tokens of one part."""
     tokenizer = view.tokenizer
     whole = PairTokenizer(tokenizer, view.template, max_length=_UNLIMITED)
-    outcomes = tokens.tokenize_each(pairs, whole)
+    outcomes = tokens.tokenize_each(items, whole)
     usable = tokens.usable(outcomes)
     emptied = truncation.emptied_by_truncation(usable, view.max_length)
     cut = truncation.cut_by_truncation(usable, view.max_length)
-    unusable = len(pairs) - len(usable) + len(emptied) + (len(cut) if view.truncation == "drop" else 0)
+    unusable = len(items) - len(usable) + len(emptied) + (len(cut) if view.truncation == "drop" else 0)
     renderer = Renderer(tokenizer, view.template)
     hits = (
-        tokens.template_faults(pairs, outcomes),
-        tokens.dropped_as_tokens(pairs, outcomes),
-        tokens.system_swallowed(pairs, outcomes),
-        tokens.double_bos(pairs, outcomes, tokenizer),
-        tokens.ends_within(pairs, outcomes),
-        tokens.unclosed(pairs, outcomes, renderer, tokenizer),
+        tokens.template_faults(items, outcomes),
+        tokens.dropped_as_tokens(items, outcomes),
+        tokens.system_swallowed(items, outcomes),
+        tokens.double_bos(items, outcomes, tokenizer),
+        tokens.ends_within(items, outcomes),
+        tokens.unclosed(items, outcomes, renderer, tokenizer),
         emptied,
         cut,
     )

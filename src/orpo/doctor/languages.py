@@ -1,4 +1,4 @@
-"""Which languages the chosen responses are in."""
+"""Which languages chosen and single responses are in."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from orpo.data.pairs import Pair
+from orpo.data.pairs import Pair, Single, responses_of
 from orpo.doctor.findings import Example, Problem, Severity, example
 
 OTHER = Problem(
     "other_languages",
     Severity.NOTE,
-    "the chosen response is in another language than most",
+    "a chosen or single response is in another language than most",
     "Check that it is meant to be there, and that the model knows the language.",
 )
 
@@ -47,13 +47,18 @@ def count_languages(codes: Sequence[str]) -> dict[str, int]:
     return dict(Counter(codes).most_common())
 
 
-def other_languages(pairs: Sequence[Pair], codes: Sequence[str]) -> list[Example]:
-    """Pairs whose language is known, and is not the most frequent one."""
+def languages_of(items: Sequence[Pair | Single]) -> list[str]:
+    """The languages of chosen and single responses."""
+    return [language(responses_of(item)[0]) for item in items]
+
+
+def other_languages(items: Sequence[Pair | Single], codes: Sequence[str]) -> list[Example]:
+    """Examples whose language is known, and is not the most frequent one."""
     known = Counter(code for code in codes if code != UNDETERMINED)
     usual = {code for code, _ in known.most_common(1)} | {UNDETERMINED}
     return [
-        example(pair.where, f"{code}: {pair.chosen}")
-        for pair, code in zip(pairs, codes, strict=True)
+        example(item.where, f"{code}: {responses_of(item)[0]}")
+        for item, code in zip(items, codes, strict=True)
         if code not in usual
     ]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orpo.data.pairs import Pair
+from orpo.data.pairs import Pair, Single
 from orpo.doctor.findings import Example, Problem, Severity, example
 from orpo.doctor.rates import Rate
 from orpo.doctor.words import prompt_text
@@ -27,9 +27,8 @@ BIASED = 0.6
 
 Unit = Literal["characters", "tokens"]
 PairLengths = NDArray[np.int64]
-"""(N, 3): prompt, chosen and rejected response of each pair."""
+"""(N, 3): prompt, chosen and rejected response of each example; 0 for what a single response lacks."""
 
-SEGMENTS = ("prompt", "chosen", "rejected")
 _QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 _BINS = 24
 
@@ -39,7 +38,7 @@ class Lengths:
     """The distribution of the lengths of one segment."""
 
     segment: str
-    """`prompt`, `chosen` or `rejected`."""
+    """`prompt`, `chosen`, `rejected`, or `response` for single ones."""
 
     unit: Unit
     mean: float
@@ -50,17 +49,23 @@ class Lengths:
     """Edges of the histogram's bins, evenly spaced in the logarithm, the same for all segments."""
 
     counts: tuple[int, ...]
-    """Pairs in each bin, one fewer than the edges."""
+    """Examples in each bin, one fewer than the edges."""
 
 
-def character_lengths(pairs: Sequence[Pair]) -> PairLengths:
+def character_lengths(items: Sequence[Pair | Single]) -> PairLengths:
     """(N, 3) lengths in characters."""
-    rows = [(len(prompt_text(pair.prompt)), len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    rows = [(len(prompt_text(item.prompt)), *_response_lengths(item)) for item in items]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
+def _response_lengths(item: Pair | Single) -> tuple[int, int]:
+    if isinstance(item, Pair):
+        return len(item.chosen), len(item.rejected)
+    return (len(item.response), 0) if item.is_desirable else (0, len(item.response))
+
+
 def summarise(lengths: PairLengths, unit: Unit) -> tuple[Lengths, ...]:
-    """The distributions of at least one pair's prompt, chosen and rejected lengths."""
+    """The distributions of the lengths of at least one example."""
     edges = np.geomspace(1, max(2, lengths.max() + 1), _BINS + 1)
     return tuple(
         Lengths(
@@ -72,8 +77,21 @@ def summarise(lengths: PairLengths, unit: Unit) -> tuple[Lengths, ...]:
             # An empty prompt is in the first bin.
             counts=tuple(int(n) for n in np.histogram(np.maximum(values, 1), edges)[0]),
         )
-        for segment, values in zip(SEGMENTS, lengths.T, strict=True)
+        for segment, values in _segments(lengths).items()
     )
+
+
+def _segments(lengths: PairLengths) -> Mapping[str, NDArray[np.int64]]:
+    """The lengths of what is there of each kind, at least one."""
+    prompt, chosen, rejected = lengths.T
+    is_pair = (chosen > 0) & (rejected > 0)
+    segments = {
+        "prompt": prompt,
+        "chosen": chosen[is_pair],
+        "rejected": rejected[is_pair],
+        "response": (chosen + rejected)[~is_pair],
+    }
+    return {segment: values for segment, values in segments.items() if len(values)}
 
 
 def longer_is_chosen(lengths: PairLengths) -> Rate:

@@ -43,6 +43,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _part(part: Part) -> dict[str, Any]:
     return {
         "pairs": part.pairs,
+        "singles": part.singles,
         "sources": [_source(source) for source in part.sources],
         "lengths": {lengths.segment: _lengths(lengths) for lengths in part.lengths},
         "length_bias": _rate(part.length_bias),

@@ -23,7 +23,7 @@ class NotRun:
 
 @dataclass(frozen=True)
 class Part:
-    """What was measured on the pairs of one use."""
+    """What was measured on the examples of one use."""
 
     use: str
     """`train` or `eval`."""
@@ -31,11 +31,14 @@ class Part:
     pairs: int
     """Pairs that the reader kept."""
 
+    singles: int
+    """Single responses that it kept."""
+
     sources: tuple[SourceReport, ...]
-    """What became of the rows; empty for pairs that were held out of another part's sources."""
+    """What became of the rows; empty for what was held out of another part's sources."""
 
     lengths: tuple[Lengths, ...]
-    """Of prompts, chosen and rejected responses."""
+    """Of prompts, chosen and rejected responses, single responses: of those that are there."""
 
     length_bias: Rate
     """How often the longer response is the chosen one, of the pairs whose lengths differ."""
@@ -44,10 +47,16 @@ class Part:
     """None where there are too few pairs to tell."""
 
     languages: Mapping[str, int]
-    """Chosen responses by language code, the most frequent first; `und` where the text does not tell."""
+    """Chosen and single responses by language code, the most frequent first; `und` where the text does not
+    tell."""
 
     cuts: tuple[Cut, ...]
     """What each `max_length` would do; empty without a model."""
+
+    @property
+    def examples(self) -> int:
+        """Pairs and single responses."""
+        return self.pairs + self.singles
 
 
 @dataclass(frozen=True)

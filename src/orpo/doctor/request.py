@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from orpo.config import RunConfig, SourceSection
 from orpo.data import SourceSpec
@@ -33,8 +34,8 @@ class Request:
     truncation: Truncation = "cut"
     """As `data.truncation`."""
 
-    max_length: int | None = None
-    """Most tokens of prompt + response; None is `auto`."""
+    max_length: int | Literal["auto"] = "auto"
+    """As `data.max_length`."""
 
     max_dropped: float
     """Share of the rows that may be dropped, in [0, 1]."""
@@ -49,18 +50,17 @@ def request_for_config(config: RunConfig, *, max_dropped: float) -> Request:
     """The data of a run, as training would read it."""
     data = config.data
     return Request(
-        train=source_specs(data.train),
-        eval=source_specs(data.eval) if isinstance(data.eval, tuple) else data.eval,
+        train=_specs(data.train),
+        eval=_specs(data.eval) if isinstance(data.eval, tuple) else data.eval,
         seed=config.training.seed,
         model=config.model.name,
         revision=config.model.revision,
         template=data.template,
         truncation=data.truncation,
-        max_length=None if data.max_length == "auto" else data.max_length,
+        max_length=data.max_length,
         max_dropped=max_dropped,
     )
 
 
-def source_specs(sources: tuple[SourceSection, ...]) -> tuple[SourceSpec, ...]:
-    """The sources of a config, as the reader takes them."""
-    return tuple(SourceSpec(**source.model_dump()) for source in sources)
+def _specs(sources: tuple[SourceSection, ...]) -> tuple[SourceSpec, ...]:
+    return tuple(SourceSpec(**source.reading()) for source in sources)

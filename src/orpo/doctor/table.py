@@ -53,19 +53,33 @@ def percent(rate: Rate) -> str:
     return f"{rate.value:.1%} ({low:.1%} to {high:.1%}) of {rate.trials}"
 
 
+def contents(part: Part) -> str:
+    """How many examples of each kind a part has."""
+    pairs, singles = f"{part.pairs} pairs", f"{part.singles} single responses, for the supervised term only"
+    return ", ".join(words for words, count in ((pairs, part.pairs), (singles, part.singles)) if count)
+
+
+def responses_named(part: Part) -> str:
+    """The responses of a part whose language is told."""
+    return " and ".join(
+        f"{kind} responses" for kind, count in (("chosen", part.pairs), ("single", part.singles)) if count
+    )
+
+
 def _part(part: Part) -> Iterator[RenderableType]:
-    yield Text(f"\n{part.use}: {part.pairs} pairs", style="bold")
+    yield Text(f"\n{part.use}: {contents(part)}", style="bold")
     for source in part.sources:
         split = f", split {source.split}" if source.split else ""
         counts = f"{source.counts.read} rows read, {source.counts.kept} kept"
         yield Text(f"  {printable(source.name)}{printable(split)}: {printable(source.detected)}; {counts}")
     yield Padding(_lengths(part), (0, 0, 0, 2))
-    yield Text(f"  the longer response is the chosen one: {percent(part.length_bias)}")
+    if part.pairs:
+        yield Text(f"  the longer response is the chosen one: {percent(part.length_bias)}")
     if part.signal is not None:
         yield Text(f"  words tell the chosen one: {percent(part.signal.words)}")
         yield Text(f"  the same at about equal length: {percent(part.signal.words_at_equal_length)}")
     languages = ", ".join(f"{code} {count}" for code, count in part.languages.items())
-    yield Text(f"  languages of chosen responses: {languages}")
+    yield Text(f"  languages of {responses_named(part)}: {languages}")
     if part.cuts:
         yield Padding(_cuts(part), (0, 0, 0, 2))
 
@@ -82,7 +96,7 @@ def _lengths(part: Part) -> Table:
 
 def _cuts(part: Part) -> Table:
     table = Table(title="what max_length would do", title_justify="left", title_style="")
-    for column in ("max_length", "pairs cut", "pairs emptied", "response tokens lost"):
+    for column in ("max_length", "cut", "emptied", "response tokens lost"):
         table.add_column(column, justify="right")
     for cut in part.cuts:
         table.add_row(str(cut.max_length), str(cut.cut), str(cut.emptied), f"{cut.lost:.1%}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orpo.data.pairs import Pair, TokenizedPair
+from orpo.data.pairs import Pair, Single, TokenizedPair, responses_of
 from orpo.data.rendering import SYSTEM_LEFT_OUT, Dropped, Renderer, Rendering
 from orpo.data.shards import SHARD_SIZE, batched
 from orpo.data.specials import added_tokens
@@ -73,24 +73,24 @@ class TemplateFault:
 Outcome = Tokenized | Dropped | TemplateFault
 
 
-def tokenize_each(pairs: Sequence[Pair], tokenizer: PairTokenizer) -> list[Outcome]:
-    """The outcome of every pair, where training would stop at the first that breaks the template.
+def tokenize_each(items: Sequence[Pair | Single], tokenizer: PairTokenizer) -> list[Outcome]:
+    """The outcome of every item, where training would stop at the first that breaks the template.
 
     Raises:
         ConfigError: see `PairTokenizer.__call__`.
     """
     outcomes: list[Outcome] = []
-    for batch in batched(pairs, SHARD_SIZE):
+    for batch in batched(items, SHARD_SIZE):
         try:
             outcomes += tokenizer(batch)
         except DataError:
-            outcomes += [_tokenize_one(pair, tokenizer) for pair in batch]
+            outcomes += [_tokenize_one(item, tokenizer) for item in batch]
     return outcomes
 
 
-def _tokenize_one(pair: Pair, tokenizer: PairTokenizer) -> Outcome:
+def _tokenize_one(item: Pair | Single, tokenizer: PairTokenizer) -> Outcome:
     try:
-        return tokenizer([pair])[0]
+        return tokenizer([item])[0]
     except DataError as error:
         return TemplateFault(error.message)
 
@@ -106,79 +106,81 @@ def token_lengths(pairs: Sequence[TokenizedPair]) -> PairLengths:
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
 
 
-def template_faults(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Example]:
+def template_faults(items: Sequence[Pair | Single], outcomes: Sequence[Outcome]) -> list[Example]:
     """Pairs for which the template breaks the rules."""
     return [
-        example(pair.where, outcome.message.removeprefix(f"{pair.where}: "))
-        for pair, outcome in zip(pairs, outcomes, strict=True)
+        example(item.where, outcome.message.removeprefix(f"{item.where}: "))
+        for item, outcome in zip(items, outcomes, strict=True)
         if isinstance(outcome, TemplateFault)
     ]
 
 
-def dropped_as_tokens(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Example]:
+def dropped_as_tokens(items: Sequence[Pair | Single], outcomes: Sequence[Outcome]) -> list[Example]:
     """Pairs that cannot be used once they are tokens."""
     return [
-        example(pair.where, outcome.reason)
-        for pair, outcome in zip(pairs, outcomes, strict=True)
+        example(item.where, outcome.reason)
+        for item, outcome in zip(items, outcomes, strict=True)
         if isinstance(outcome, Dropped)
     ]
 
 
-def system_swallowed(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Example]:
+def system_swallowed(items: Sequence[Pair | Single], outcomes: Sequence[Outcome]) -> list[Example]:
     """Pairs whose system turn is not in the rendered prompt."""
     return [
-        example(pair.where, next(turn.content for turn in pair.prompt if turn.role == "system"))
-        for pair, outcome in _tokenized(pairs, outcomes)
-        if SYSTEM_LEFT_OUT in outcome.notes and not isinstance(pair.prompt, str)
+        example(item.where, next(turn.content for turn in item.prompt if turn.role == "system"))
+        for item, outcome in _tokenized(items, outcomes)
+        if SYSTEM_LEFT_OUT in outcome.notes and not isinstance(item.prompt, str)
     ]
 
 
-def ends_within(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> list[Example]:
+def ends_within(items: Sequence[Pair | Single], outcomes: Sequence[Outcome]) -> list[Example]:
     """Pairs with a response in which the token that ends it occurs before its end."""
     return [
-        example(pair.where, pair.chosen)
-        for pair, outcome in _tokenized(pairs, outcomes)
+        example(item.where, responses_of(item)[0])
+        for item, outcome in _tokenized(items, outcomes)
         if END_INSIDE in outcome.notes
     ]
 
 
 def double_bos(
-    pairs: Sequence[Pair], outcomes: Sequence[Outcome], tokenizer: PreTrainedTokenizerBase
+    items: Sequence[Pair | Single], outcomes: Sequence[Outcome], tokenizer: PreTrainedTokenizerBase
 ) -> list[Example]:
     """Pairs with BOS at the start and again: at once, or where their text spells it.
 
-    A template that writes BOS before each turn is no such pair.
+    A template that writes BOS before each turn is no such item.
     """
     bos, spelled = tokenizer.bos_token_id, tokenizer.bos_token
     if bos is None or not isinstance(spelled, str):
         return []
     hits: list[Example] = []
-    for pair, outcome in _tokenized(pairs, outcomes):
+    for item, outcome in _tokenized(items, outcomes):
         ids = outcome.pair.prompt + outcome.pair.chosen
-        is_spelled = ids[0] == bos and any(spelled in text for text in texts(pair))
+        is_spelled = ids[0] == bos and any(spelled in text for text in texts(item))
         if ids[:2] == (bos, bos) or is_spelled:
-            hits.append(example(pair.where, f"token ids {', '.join(map(str, ids[:6]))} …"))
+            hits.append(example(item.where, f"token ids {', '.join(map(str, ids[:6]))} …"))
     return hits
 
 
 def unclosed(
-    pairs: Sequence[Pair],
+    items: Sequence[Pair | Single],
     outcomes: Sequence[Outcome],
     renderer: Renderer,
     tokenizer: PreTrainedTokenizerBase,
 ) -> list[Example]:
     """Conversations whose template writes no special token after the response; the first one tells of all."""
-    conversations = [pair for pair, _ in _tokenized(pairs, outcomes) if not isinstance(pair.prompt, str)]
+    conversations = [item for item, _ in _tokenized(items, outcomes) if not isinstance(item.prompt, str)]
     if not conversations:
         return []
     rendering = renderer.example(conversations[0])
     assert isinstance(rendering, Rendering), "it was tokenised"
     if rendering.branches[0].endswith(tuple(added_tokens(tokenizer))):
         return []
-    return [example(pair.where, f"ends with: {pair.chosen[-60:]}") for pair in conversations]
+    return [example(item.where, f"ends with: {responses_of(item)[0][-60:]}") for item in conversations]
 
 
-def _tokenized(pairs: Sequence[Pair], outcomes: Sequence[Outcome]) -> Iterator[tuple[Pair, Tokenized]]:
-    for pair, outcome in zip(pairs, outcomes, strict=True):
+def _tokenized(
+    items: Sequence[Pair | Single], outcomes: Sequence[Outcome]
+) -> Iterator[tuple[Pair | Single, Tokenized]]:
+    for item, outcome in zip(items, outcomes, strict=True):
         if isinstance(outcome, Tokenized):
-            yield pair, outcome
+            yield item, outcome

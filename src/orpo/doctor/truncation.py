@@ -32,20 +32,20 @@ class Cut:
 
     max_length: int
     cut: int
-    """Pairs of which a response loses its end."""
+    """Examples of which a response loses its end."""
 
     emptied: int
-    """Pairs whose prompt leaves no room for a response."""
+    """Examples whose prompt leaves no room for a response."""
 
     lost: float
     """Share of all response tokens that would not be seen."""
 
 
 def cuts(lengths: PairLengths, chosen: int) -> tuple[Cut, ...]:
-    """What powers of two up to the longest pair, and the chosen `max_length`, would do.
+    """What powers of two up to the longest example, and the chosen `max_length`, would do.
 
     Args:
-        lengths: (N, 3) tokens of prompt, chosen and rejected response of at least one pair.
+        lengths: (N, 3) tokens of prompt, chosen and rejected response of at least one example.
         chosen: the `max_length` in question.
     """
     longest = int((lengths[:, 0] + lengths[:, 1:].max(axis=1)).max())
@@ -58,7 +58,7 @@ def cuts(lengths: PairLengths, chosen: int) -> tuple[Cut, ...]:
 
 
 def cut_at(lengths: PairLengths, max_length: int) -> Cut:
-    """What one `max_length` would do to pairs of these lengths."""
+    """What one `max_length` would do to examples of these lengths."""
     room = (max_length - lengths[:, 0]).clip(0)
     responses = lengths[:, 1:]
     seen = responses.clip(max=room[:, None])
@@ -73,7 +73,7 @@ def cut_at(lengths: PairLengths, max_length: int) -> Cut:
 
 
 def is_emptied(pair: TokenizedPair, max_length: int) -> bool:
-    """Whether nothing to compare is left of a pair."""
+    """Whether nothing to compare, or to imitate, is left of a pair."""
     room = max(0, max_length - len(pair.prompt))
     return pair.chosen[:room] == pair.rejected[:room]
 

@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from orpo.data.pairs import Pair, Prompt
+from orpo.data.pairs import Pair, Prompt, Single, responses_of
 
 Shingles = NDArray[np.uint32]
 """The sorted, distinct hashes of a text's runs of words."""
@@ -51,7 +51,7 @@ def question(prompt: Prompt) -> str:
     return "\n\n".join(turn.content for turn in prompt if turn.role != "system")
 
 
-def texts(pair: Pair) -> list[str]:
-    """Every text of a pair: the turns of its prompt, then its responses."""
-    turns = [pair.prompt] if isinstance(pair.prompt, str) else [turn.content for turn in pair.prompt]
-    return [*turns, pair.chosen, pair.rejected]
+def texts(item: Pair | Single) -> list[str]:
+    """Every text of an example: the turns of its prompt, then its responses."""
+    turns = [item.prompt] if isinstance(item.prompt, str) else [turn.content for turn in item.prompt]
+    return [*turns, *responses_of(item)]

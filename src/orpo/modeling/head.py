@@ -15,11 +15,17 @@ from orpo.ops.epilogue import LogitTransform
 from orpo.ops.head import target_log_probs
 from orpo.ops.logprobs import logits_log_probs
 
-CHUNK_BYTES = {"cpu": 64 * 2**20, "cuda": 2**30}
-"""Head outputs held at a time, float32."""
+CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
+"""Head outputs computed at a time, float32."""
+
+PART_BYTES = {"cpu": 32 * 2**20, "cuda": 2 * 2**30}
+"""Head outputs of the pairs that are scored together, float32."""
 
 KEEP_BYTES = {"cpu": 128 * 2**20, "cuda": 2 * 2**30}
-"""Head outputs kept for the backward pass, which saves computing them again."""
+"""Head outputs kept for the backward pass of a single pair, which saves computing them again."""
+
+MIN_ROWS = 256
+"""However large the vocabulary: products of fewer rows are slower for each of them (benchmarks/head.py)."""
 
 
 class OutputHead(Protocol):
@@ -58,15 +64,15 @@ class FusedHead:
             bias,
             targets,
             transform=self.transform,
-            chunk_size=max(1, _rows(CHUNK_BYTES, hidden.device, len(weight))),
-            keep_rows=self.keep_rows,
+            chunk_size=_rows(CHUNK_BYTES, hidden.device, len(weight)),
+            keep_rows=_rows(KEEP_BYTES, hidden.device, len(weight)),
             weight_gradient=weight_gradient,
         )
 
     @property
-    def keep_rows(self) -> int:
-        """Rows whose outputs are kept between forward and backward pass; beyond, they are computed twice."""
-        return _rows(KEEP_BYTES, self.layer.weight.device, len(self.layer.weight))
+    def part_rows(self) -> int:
+        """Rows of the pairs that are best scored together."""
+        return _rows(PART_BYTES, self.layer.weight.device, len(self.layer.weight))
 
     @property
     def is_trained(self) -> bool:
@@ -75,8 +81,8 @@ class FusedHead:
 
 
 def _rows(limits: Mapping[str, int], device: torch.device, vocab_size: int) -> int:
-    """Rows of float32 head outputs that fit in a limit."""
-    return limits.get(device.type, limits["cpu"]) // (4 * vocab_size)
+    """Rows of float32 head outputs that fit in a limit, or as many as a product should have."""
+    return max(MIN_ROWS, limits.get(device.type, limits["cpu"]) // (4 * vocab_size))
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,7 @@ class ModuleHead:
     vocab_size: int
 
     def __call__(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        rows = max(1, _rows(CHUNK_BYTES, hidden.device, self.vocab_size))
+        rows = _rows(CHUNK_BYTES, hidden.device, self.vocab_size)
         parts = [
             checkpoint(self._log_probs, states, ids, use_reentrant=False)
             for states, ids in zip(hidden.split(rows), targets.split(rows), strict=True)

@@ -1,9 +1,9 @@
 """Activations that cost little to have again are not kept for the backward pass.
 
 A matrix product keeps its input for its backward pass.  Where that input comes out of a norm, an activation
-function or a gate, it is the result of an elementwise operator whose operands are kept anyway, for the backward
-pass of that operator.  So a reference to the operator is kept in its place, and the result is computed again
-when it is asked for: by the same operator from the same operands, so to the same bits.
+function or a gate, it is the result of an elementwise operator whose operands are kept anyway, for the
+backward pass of that operator.  So a reference to the operator is kept in its place, and the result is
+computed again when it is asked for: by the same operator from the same operands, so to the same bits.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def recompute_cheap_results() -> saved_tensors_hooks:
         if result is None:
             result = results[node] = _Result(node)
             for operand, _ in node.next_functions:
-                if operand in results:
+                if operand is not None and operand in results:
                     results[operand].readers += 1
         result.readers += 1
         return _Recomputed(result, tensor.shape, tensor.dtype)
@@ -99,12 +99,14 @@ class _Recomputed:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A saved tensor as it is; detached, since an operator that keeps its own result would refer to itself."""
+    """A saved tensor as it is; detached, since an operator that keeps its result would refer to itself."""
 
     tensor: Tensor
     version: int
 
     def unpack(self) -> Tensor:
         if self.tensor._version != self.version:  # hooks take autograd's own check out of force
-            raise RuntimeError("a tensor that the backward pass needs has been modified by an in-place operator")
+            raise RuntimeError(
+                "a tensor that the backward pass needs has been modified by an in-place operator"
+            )
         return self.tensor

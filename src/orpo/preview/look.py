@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.config import RunConfig
 from orpo.data.collate import collate
 from orpo.data.tokenized import TokenizedPairs
@@ -16,7 +16,7 @@ from orpo.modeling.load import load_without_weights, padding_id
 from orpo.objectives import ORPO
 from orpo.preview.pieces import Speller
 from orpo.preview.terms import terms_of
-from orpo.preview.view import Preview, examples_of, held_by, split_of
+from orpo.preview.view import Preview, Settings, examples_of, held_by, split_of
 from orpo.run.compose import build_objective
 from orpo.run.data import PreparedData, prepare_data
 
@@ -35,7 +35,7 @@ class Choice:
     split: Literal["train", "eval"] = "train"
     count: int = 3
     rows: tuple[str, ...] = ()
-    layout: Layout | None = None
+    layout: Literal["shared", "packed", "padded"] | None = None
 
 
 def preview(config: RunConfig, choice: Choice, console: Console | None = None) -> Preview:
@@ -54,10 +54,18 @@ def preview(config: RunConfig, choice: Choice, console: Console | None = None) -
     source = load_without_weights(config.model.name, revision=config.model.revision)
     objective = build_objective(config.objective)
     assert isinstance(objective, ORPO)
-    data = prepare_data(config.data, source, config.training.seed, None, None, console)
+    data = prepare_data(
+        config.data,
+        source,
+        config.training.seed,
+        None,
+        None,
+        console,
+        finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
+    )
     pairs = _pairs(data, choice.split)
     chosen = [pairs[i] for i in _indices(pairs, choice)]
-    layout = choice.layout or _layout(config.training.layout)
+    layout = _layout(choice.layout or config.training.layout)
     batch = collate(
         chosen, layout, pad_id=padding_id(source.tokenizer), prompt_tokens=objective.prompt_tokens
     )
@@ -85,14 +93,14 @@ def _indices(pairs: TokenizedPairs, choice: Choice) -> list[int]:
     if not choice.rows:
         return list(range(min(choice.count, len(pairs))))
     origins = pairs.where()
-    indices = [i for row in choice.rows for i, where in enumerate(origins) if _is_named(where, row)]
-    if missing := [row for row in choice.rows if not any(_is_named(where, row) for where in origins)]:
+    found = {row: [i for i, where in enumerate(origins) if _is_named(where, row)] for row in choice.rows}
+    if missing := [row for row, indices in found.items() if not indices]:
         raise DataError(
             f"--row: no {choice.split} example comes from {', '.join(missing)}",
-            hint=f"Rows are named as in {origins[0]}, and the folders may be left out. This one may have been "
+            hint=f"Rows are named as in {origins[0]}, and folders may be left out. This one may have been "
             "dropped, which the counts above tell, or be in the other split.",
         )
-    return indices
+    return [i for indices in found.values() for i in indices]
 
 
 def _is_named(where: str, row: str) -> bool:
@@ -105,12 +113,12 @@ def _layout(setting: str) -> Layout:
     return Layout.SHARED if setting == "auto" else Layout(setting)
 
 
-def _settings(config: RunConfig, data: PreparedData, layout: Layout) -> dict[str, str | int | float]:
-    return {
-        "model": config.model.name,
-        "template": data.template.name,
-        "max_length": data.max_length,
-        "truncation": config.data.truncation,
-        **{f"objective.{name}": v for name, v in config.objective.model_dump(by_alias=True).items()},
-        "layout": layout.value,
-    }
+def _settings(config: RunConfig, data: PreparedData, layout: Layout) -> Settings:
+    return Settings(
+        model=config.model.name,
+        objective=config.objective.model_dump(by_alias=True),
+        template=data.template.name,
+        max_length=data.max_length,
+        truncation=config.data.truncation,
+        layout=layout.value,
+    )

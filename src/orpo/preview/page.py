@@ -6,8 +6,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from orpo.preview.signs import LEGEND, SIGNS, WORDS, lines_of
-from orpo.preview.table import heading, summary
+from orpo.preview.signs import GLYPHS, SIGNS, WORDS, lines_of
+from orpo.preview.table import heading, summary, title
 from orpo.preview.terms import Terms
 from orpo.preview.view import Preview
 from orpo.text import printable
@@ -20,7 +20,7 @@ def as_page(preview: Preview) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"printable": printable, "lines": lines_of, "heading": heading}
+    environment.filters |= {"printable": printable, "lines": lines_of, "heading": heading, "title": title}
     source = (files("orpo.preview") / "page.html.jinja").read_text(encoding="utf-8")
     return environment.from_string(source).render(
         preview=preview,
@@ -28,5 +28,5 @@ def as_page(preview: Preview) -> str:
         kinds=[(_CLASSES[terms], SIGNS[terms], WORDS[terms]) for terms in SIGNS],
         classes=_CLASSES,
         signs=SIGNS,
-        legend=LEGEND,
+        glyphs=GLYPHS,
     )

@@ -105,4 +105,4 @@ class Speller:
     def _name(self, token: int) -> str:
         """A token's name in the vocabulary, for one that spells nothing."""
         name = self._tokenizer.convert_ids_to_tokens(token)
-        return name if isinstance(name, str) else f"<{token}>"
+        return name if isinstance(name, str) and name else f"<{token}>"

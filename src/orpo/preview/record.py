@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from orpo.preview.terms import Terms
@@ -17,7 +18,7 @@ def as_record(preview: Preview) -> dict[str, Any]:
     split, held = preview.split, preview.held
     return {
         "version": VERSION,
-        "settings": dict(preview.settings),
+        "settings": asdict(preview.settings),
         "split": {
             "name": split.name,
             "pairs": split.pairs,

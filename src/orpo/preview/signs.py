@@ -14,20 +14,19 @@ SIGNS: Mapping[Terms, str] = {Terms.NONE: "  ", Terms.NLL: "N ", Terms.LOG_ODDS:
 """What stands in the margin beside tokens that are in these terms."""
 
 WORDS: Mapping[Terms, str] = {
-    Terms.NONE: "context: in no term of the loss",
+    Terms.NONE: "in no term of the loss",
     Terms.NLL: "in the NLL",
     Terms.LOG_ODDS: "in the log odds",
     Terms.BOTH: "in the NLL and the log odds",
 }
 
-BOUNDARY = "╎"
-"""Stands between two tokens."""
-
 SPACE = "·"
 
-LEGEND = (
-    f"{BOUNDARY} between tokens   {SPACE} space   {printable(chr(10))} line break   ⟨text id⟩ special token   "
-    "é₂ two tokens that spell one character"
+GLYPHS = (
+    f"{SPACE} space",
+    f"{printable(chr(10))} line break",
+    "⟨text id⟩ special",
+    "é₂ of two tokens",
 )
 
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -49,10 +48,9 @@ def lines_of(piece: Piece) -> list[str]:
 
 
 def account(segment: Segment) -> str:
-    """How many tokens a segment has, and in which terms: `23 tokens: 19 context, 4 in the NLL`."""
+    """How many tokens, and in which terms: `9 tokens (5 in no term of the loss, 4 in the NLL)`."""
     counts = segment.counts
-    words = WORDS | {Terms.NONE: "context"}
-    parts = [f"{counts[terms]} {words[terms]}" for terms in SIGNS if counts[terms]]
-    total = counts.total()
-    tokens = f"{total} token" if total == 1 else f"{total} tokens"
-    return f"{tokens}: {', '.join(parts)}"
+    tokens = f"{counts.total()} token{'' if counts.total() == 1 else 's'}"
+    if len(counts) == 1:
+        return f"{tokens} {WORDS[next(iter(counts))]}"
+    return f"{tokens} ({', '.join(f'{counts[terms]} {WORDS[terms]}' for terms in SIGNS if counts[terms])})"

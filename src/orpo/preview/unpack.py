@@ -82,20 +82,20 @@ class _Unpacker:
 
     def pair(self, index: int) -> PairTokens:
         chosen, rejected, prompt = self._scored(index)
-        prompts: list[Text] = []
-        responses: list[tuple[Token, ...]] = []
-        for scored in (chosen, rejected):
-            before, response = self._branch(scored)
-            responses.append(self._tokens(response, dict(zip(response, scored, strict=True))))
-            prompts += [before] if before else []
-        assert all(self._ids_at(other) == self._ids_at(prompts[0]) for other in prompts)
+        before_chosen, chosen_text = self._branch(chosen)
+        before_rejected, rejected_text = self._branch(rejected)
+        before = before_chosen or before_rejected
+        assert self._ids_at(before_rejected or before) == self._ids_at(before)
         # A row of the hidden states predicts the next token of its text.
         scored_after = {self._rows[number]: number for number in prompt}
-        scored_at = {
-            place: scored_after[before] for before, place in pairwise(prompts[0]) if before in scored_after
-        }
-        assert [self._ids[place] for place in scored_at] == [self._targets[number] for number in prompt]
-        return PairTokens(self._tokens(prompts[0], scored_at), *responses, self._weights[index])
+        scored = {place: scored_after[last] for last, place in pairwise(before) if last in scored_after}
+        assert self._ids_at(tuple(scored)) == [self._targets[number] for number in prompt]
+        return PairTokens(
+            prompt=self._tokens(before, scored),
+            chosen=self._tokens(chosen_text, dict(zip(chosen_text, chosen, strict=True))),
+            rejected=self._tokens(rejected_text, dict(zip(rejected_text, rejected, strict=True))),
+            weight=self._weights[index],
+        )
 
     def _scored(self, index: int) -> tuple[list[int], ...]:
         """Numbers of a pair's scored tokens: chosen, rejected, prompt."""

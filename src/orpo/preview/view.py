@@ -53,6 +53,11 @@ class Example:
     segments: tuple[Segment, ...]
     """Those that it has: prompt, chosen, rejected."""
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is a response without a counterpart."""
+        return len(self.segments) == 2
+
 
 @dataclass(frozen=True)
 class Split:
@@ -94,12 +99,26 @@ class Held:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """What decides what the tensors hold."""
+
+    model: str
+    """Whose tokenizer it is."""
+
+    objective: Mapping[str, str | float]
+    """The section of the configuration."""
+
+    template: str
+    max_length: int
+    truncation: str
+    layout: str
+
+
+@dataclass(frozen=True)
 class Preview:
     """What is shown."""
 
-    settings: Mapping[str, str | int | float]
-    """The settings that decide what the tensors hold."""
-
+    settings: Settings
     split: Split
     held: Held
     examples: tuple[Example, ...]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from orpo.text import printable
+from orpo.text import markdown
 
 _NLL = {
     "paper": "response tokens, averaged per pair, then over pairs",
@@ -83,22 +83,18 @@ def _data_table(data: Mapping[str, Any]) -> str:
             dropped = "; ".join(reasons) or "0"
             name = _public_name(source["path"], source["fingerprint"].startswith("hub:"))
             cells = (use, name, source["split"] or "", source["read"], source["kept"], dropped)
-            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-    lines += ["", f"Pairs of at most {data['max_length']} tokens, prompt and response, were used:", ""]
+            lines.append("| " + " | ".join(map(markdown, cells)) + " |")
+    lines += ["", f"With at most {data['max_length']} tokens of prompt and response, there were kept:", ""]
     for use, counts in data["tokens"].items():
         parts = [f"* {use}: {counts['kept']} of {counts['read']}"]
         parts += [f"dropped {count}: {reason}" for reason, count in counts["dropped"].items()]
         parts += [f"note {count}: {note}" for note, count in counts["notes"].items()]
-        lines.append(_cell("; ".join(parts)))
+        lines.append(markdown("; ".join(parts)))
+    lines += ["", "Of these were used:", ""]
+    for use, numbers in data["used"].items():
+        singles = f" and {numbers['singles']} single responses" if numbers["singles"] else ""
+        lines.append(f"* {use}: {numbers['pairs']} pairs{singles}")
     return "\n".join(lines) + "\n"
-
-
-def _cell(value: object) -> str:
-    """Text that stays text, whatever a path or a chat template's complaint holds."""
-    text = printable(str(value))
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`")):
-        text = text.replace(character, escaped)
-    return text
 
 
 def _eval_table(evaluations: Sequence[tuple[int, Mapping[str, float]]]) -> str:

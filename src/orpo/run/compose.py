@@ -14,7 +14,7 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from orpo.batch import Layout
+from orpo.batch import Layout, PromptTokens
 from orpo.config import (
     LoadedConfig,
     ObjectiveSection,
@@ -151,10 +151,18 @@ def _train(
         dtype=config.model.dtype,
         random_init=config.model.random_init,
     )
-    data = prepare_data(config.data, source, settings.seed, train_rows, eval_rows, console)
+    objective = build_objective(config.objective)
+    data = prepare_data(
+        config.data,
+        source,
+        settings.seed,
+        train_rows,
+        eval_rows,
+        console,
+        finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
+    )
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
-    objective = build_objective(config.objective)
     scorer = build_scorer(
         model,
         layout="auto" if settings.layout == "auto" else Layout(settings.layout),

@@ -1,36 +1,42 @@
-"""Read, hold out and tokenise the pairs of a run, and say what became of every row."""
+"""The data of a run, from sources to token ids: opened, tokenised or found in the cache, mixed, held out."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from transformers import PreTrainedTokenizerBase
 
 from orpo.config import DataSection, SourceSection
-from orpo.data import (
-    ExampleTable,
-    RowCounts,
-    Single,
-    SourceReport,
-    SourceSpec,
-    hold_out,
-    read_examples,
-)
-from orpo.data.shards import tokenize_examples
+from orpo.data import Example, SourceSpec, SourceStream, hold_out, stream_examples
+from orpo.data.max_length import resolve_max_length
+from orpo.data.mixture import Ingredient, Share, mix, require_weights
+from orpo.data.preparation import PreparedSource, Reading, Recipe, Tokenization, prepare_source
+from orpo.data.spec import IN_MEMORY, Role
 from orpo.data.templates import Template, resolve_template
 from orpo.data.tokenized import TokenizedPairs
-from orpo.data.tokens import PairTokenizer
-from orpo.errors import ConfigError
-from orpo.modeling.load import LoadedModel
-from orpo.text import printable
+from orpo.modeling.load import LoadedModel, LoadedTokenizer
+from orpo.run.accounts import (
+    data_record,
+    report_found,
+    report_left_out,
+    report_rows,
+    report_singles,
+    report_tokens,
+    total_counts,
+)
 from orpo.training.progress import counting
 
 log = logging.getLogger(__name__)
 
-AUTO_MAX_LENGTH = 2048
+_HEAD = 100
+"""Examples of each source that the template is chosen for."""
 
 Rows = Iterable[Mapping[str, Any]]
 
@@ -44,125 +50,149 @@ class PreparedData:
     template: Template
     max_length: int
     record: Mapping[str, Any]
-    """`train` and `eval` sources with their counts and fingerprints, and the counts of tokenisation."""
+    """See `orpo.run.accounts.data_record`."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A source of which nothing but the first examples has been read."""
+
+    section: SourceSection
+    reading: Reading
+    stream: SourceStream
+
+    head: tuple[Example, ...]
+    """Its first examples, which the stream gives all the same."""
+
+
+@dataclass(frozen=True)
+class _Mixture:
+    """The sources of one use as tokens, and what is used of them."""
+
+    sources: Sequence[PreparedSource]
+    shares: Sequence[Share]
+
+    @property
+    def pairs(self) -> TokenizedPairs:
+        """What is used."""
+        both = zip(self.sources, self.shares, strict=True)
+        return TokenizedPairs.joined([source.pairs.select(share.indices) for source, share in both])
 
 
 def prepare_data(
     config: DataSection,
-    source: LoadedModel,
+    source: LoadedModel | LoadedTokenizer,
     seed: int,
     train_rows: Rows | None,
     eval_rows: Rows | None,
     console: Console | None,
+    *,
+    finds_answers: bool = False,
 ) -> PreparedData:
     """The pairs that `config` names, or the rows in memory that take their place.
 
+    Args:
+        config: which data, and how they become tokens.
+        source: what the model's tokenizer and positions are taken from; the template becomes the tokenizer's.
+        seed: what is held out, and what is used of sources that are not used whole.
+        train_rows: rows in memory to use instead of `config.train`.
+        eval_rows: rows in memory to use instead of `config.eval`.
+        console: where to show progress; None shows none.
+        finds_answers: whether to find the assistant's earlier turns.
+
     Raises:
         DataError, ConfigError, NetworkError: see `orpo.data`.
+        ResourceError: see `prepare_source`.
     """
-    transcripts = "text" if config.template == "none" else "messages"
-    train = read_examples(_sources(config.train, train_rows), role="train", transcripts=transcripts)
-    _report_sources("train", train.sources)
-    held_out: ExampleTable | None = None
-    eval_sources: Sequence[SourceReport] = ()
+    opened: dict[Role, list[_Opened]] = {"train": _open(config, "train", config.train, train_rows)}
     if eval_rows is not None or isinstance(config.eval, tuple):
-        eval_specs = config.eval if isinstance(config.eval, tuple) else ()
-        held_out = read_examples(_sources(eval_specs, eval_rows), role="eval", transcripts=transcripts)
-        eval_sources = held_out.sources
-        _report_sources("eval", eval_sources)
-    elif config.eval is not None:
-        kept, held = hold_out(train.prompt_keys(), config.eval, seed)
-        train, held_out = train.select(kept), train.select(held)
-        log.info("eval: %d of these pairs held out", len(held_out))
-
-    max_length = _max_length(config.max_length, source.max_positions)
-    tables = {"train": train} | ({"eval": held_out} if held_out is not None else {})
-    template = resolve_template(
-        source.tokenizer, config.template, (example.prompt for table in tables.values() for example in table)
+        sections = config.eval if isinstance(config.eval, tuple) else ()
+        opened["eval"] = _open(config, "eval", sections, eval_rows)
+    prompts = (example.prompt for one in chain(*opened.values()) for example in one.head)
+    tokenization = Tokenization(
+        template=resolve_template(source.tokenizer, config.template, prompts),
+        max_length=resolve_max_length(config.max_length, source.max_positions),
+        truncation=config.truncation,
+        finds_answers=finds_answers,
     )
-    pair_tokenizer = PairTokenizer(
-        source.tokenizer, template, max_length=max_length, truncation=config.truncation
+    mixtures: dict[Role, _Mixture] = {}
+    for use, sources in opened.items():
+        prepared = [_prepare(one, config, tokenization, source.tokenizer, console) for one in sources]
+        report_tokens(use, total_counts(prepared), tokenization.max_length)
+        mixtures[use] = _mixture(sources, prepared, seed)
+        report_left_out(use, mixtures[use].sources, mixtures[use].shares)
+
+    pairs: dict[Role, TokenizedPairs] = {use: mixture.pairs for use, mixture in mixtures.items()}
+    if isinstance(config.eval, float) and eval_rows is None:
+        kept, held = hold_out(pairs["train"].prompt_keys(), config.eval, seed)
+        log.info("eval: %d of these examples held out", len(held))
+        pairs |= {"train": pairs["train"].select(kept), "eval": pairs["train"].select(held)}
+    for use, used in pairs.items():
+        report_singles(use, used)
+    return PreparedData(
+        pairs["train"],
+        pairs.get("eval"),
+        tokenization.template,
+        tokenization.max_length,
+        data_record({use: (mixture.sources, mixture.shares) for use, mixture in mixtures.items()}, pairs),
     )
-    tokenized: dict[str, TokenizedPairs] = {}
-    token_counts: dict[str, Any] = {}
-    for use, table in tables.items():
-        counts = RowCounts()
-        with counting(console, f"tokenising {use} pairs", len(table)) as progress:
-            tokenized[use] = tokenize_examples(table, pair_tokenizer, counts, progress)
-        token_counts[use] = _counts_record(counts)
-        _log_counts(use, counts, f"pairs kept at max_length {max_length}")
-    record = {
-        "train": [_source_record(report) for report in train.sources],
-        "eval": [_source_record(report) for report in eval_sources],
-        "tokens": token_counts,
-    }
-    return PreparedData(tokenized["train"], tokenized.get("eval"), template, max_length, record)
 
 
-def _sources(specs: Sequence[SourceSection], rows: Rows | None) -> list[SourceSpec | Rows]:
-    return [rows] if rows is not None else [SourceSpec(**spec.model_dump()) for spec in specs]
+def cache_folder(configured: str) -> Path:
+    """The folder of the token cache: the one that is configured, or for `auto` the user's."""
+    if configured != "auto":
+        return Path(configured).expanduser()
+    own = os.environ.get("ORPO_CACHE")
+    if own:
+        return Path(own).expanduser() / "tokens"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "orpo" / "tokens"
 
 
-def _max_length(configured: int | str, positions: int | None) -> int:
-    if isinstance(configured, str):
-        return min(AUTO_MAX_LENGTH, positions or AUTO_MAX_LENGTH)
-    if positions is not None and configured > positions:
-        raise ConfigError(
-            f"data.max_length: expected at most the model's {positions} positions, got {configured}",
-            hint=f"Set data.max_length={positions}, or auto.",
+def _open(
+    config: DataSection, use: Role, sections: Sequence[SourceSection], rows: Rows | None
+) -> list[_Opened]:
+    """The sources of one use, or the rows that take their place."""
+    reading = Reading(role=use, transcripts="text" if config.template == "none" else "messages")
+    if rows is not None:
+        return [_opened(SourceSection(path=IN_MEMORY), reading, rows)]
+    require_weights([one.path for one in sections], [one.weight for one in sections])
+    return [_opened(one, reading, SourceSpec(**one.reading())) for one in sections]
+
+
+def _opened(section: SourceSection, reading: Reading, source: SourceSpec | Rows) -> _Opened:
+    stream = stream_examples(
+        source, role=reading.role, transcripts=reading.transcripts, keep_unpaired=reading.keep_unpaired
+    )
+    head = tuple(islice(stream.examples, _HEAD))
+    return _Opened(section, reading, replace(stream, examples=chain(head, stream.examples)), head)
+
+
+def _prepare(
+    opened: _Opened,
+    config: DataSection,
+    tokenization: Tokenization,
+    tokenizer: PreTrainedTokenizerBase,
+    console: Console | None,
+) -> PreparedSource:
+    """The tokens of one source, and what became of its rows said."""
+    use, stream = opened.reading.role, opened.stream
+    report_found(use, stream)
+    with counting(console, f"tokenising {stream.name}") as progress:
+        prepared = prepare_source(
+            stream,
+            Recipe.of(stream, opened.reading, tokenization, tokenizer),
+            tokenization.pair_tokenizer(tokenizer),
+            folder=cache_folder(config.cache),
+            workers=config.workers,
+            progress=progress,
         )
-    return configured
+    report_rows(use, prepared)
+    return prepared
 
 
-def _source_record(report: SourceReport) -> dict[str, Any]:
-    return {
-        "path": report.name,
-        "split": report.split,
-        "shape": report.schema,
-        "detected": report.detected,
-        "fingerprint": report.fingerprint,
-        **_counts_record(report.counts),
-    }
-
-
-def _counts_record(counts: RowCounts) -> dict[str, Any]:
-    return {
-        "read": counts.read,
-        "kept": counts.kept,
-        "dropped": dict(counts.dropped),
-        "notes": dict(counts.notes),
-    }
-
-
-def _report_sources(use: str, reports: Sequence[SourceReport]) -> None:
-    """Say what was found, with one example."""
-    for report in reports:
-        split = f", split {report.split}" if report.split else ""
-        log.info("%s: %s%s: detected: %s", use, report.name, split, report.detected)
-        if report.unused_columns:
-            log.info("%s: columns not used: %s", use, printable(", ".join(report.unused_columns), 200))
-        _log_counts(use, report.counts, "rows kept")
-        example = report.example
-        prompt = (
-            example.prompt
-            if isinstance(example.prompt, str)
-            else " ".join(f"[{turn.role}] {turn.content}" for turn in example.prompt)
-        )
-        parts = {"prompt": prompt} | (
-            {"response": example.response}
-            if isinstance(example, Single)
-            else {"chosen": example.chosen, "rejected": example.rejected}
-        )
-        lines = [f"    {name:8}  {printable(text, 100)}" for name, text in parts.items()]
-        log.info("\n".join([f"  example {example.where}", *lines]))
-
-
-def _log_counts(use: str, counts: RowCounts, what: str) -> None:
-    """Say what became of every row, a line for each reason."""
-    lines = [f"{use}: {counts.kept} of {counts.read} {what}"]
-    lines += [
-        f"  dropped {number}: {reason} (first: {counts.examples[reason]})"
-        for reason, number in counts.dropped.most_common()
+def _mixture(opened: Sequence[_Opened], prepared: Sequence[PreparedSource], seed: int) -> _Mixture:
+    ingredients = [
+        Ingredient(one.section.path, len(made.pairs), one.section.weight, one.section.max_rows)
+        for one, made in zip(opened, prepared, strict=True)
     ]
-    lines += [f"  kept, with a note, {number}: {note}" for note, number in counts.notes.most_common()]
-    log.info("\n".join(lines))
+    return _Mixture(prepared, mix(ingredients, seed))

@@ -48,7 +48,7 @@ class PairLoss(nn.Module):
         states = self.scorer.states(batch)
         head = self.scorer.head
         if isinstance(head, FusedHead) and head.is_trained and torch.is_grad_enabled():
-            parts = list(parts_of(batch.offsets, head.keep_rows))
+            parts = list(parts_of(batch.offsets, head.part_rows))
             if len(parts) > 1:
                 return self._by_parts(states, head, batch, parts, totals, factor)
         output = self.objective(self.scorer.scores(states, batch), totals)

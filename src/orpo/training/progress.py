@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -16,22 +24,30 @@ from orpo.text import duration
 
 
 @contextmanager
-def counting(console: Console | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for work of known size; yields a function that takes the number of things just done.
+def counting(console: Console | None, what: str) -> Iterator[Callable[[int], None]]:
+    """A line for work of unknown size; yields a function that takes the number of things just done.
 
     Args:
         console: where to show it; nothing is shown without one, or where it is no terminal.
         what: what is being done.
-        total: how many things there are.
     """
     if console is None or not console.is_terminal:
         yield lambda count: None
         return
     with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+        TextColumn(what, markup=False), BarColumn(), _CountColumn(), console=console, transient=True
     ) as bar:
-        task = bar.add_task(what, total=total)
+        task = bar.add_task(what, total=None)
         yield lambda count: bar.advance(task, count)
+
+
+class _CountColumn(ProgressColumn):
+    """Things done, and how many of them per second."""
+
+    def render(self, task: Task) -> Text:
+        """See `ProgressColumn`."""
+        rate = f"  {task.speed:,.0f}/s" if task.speed is not None else ""
+        return Text(f"{task.completed:,.0f}{rate}")
 
 
 class _LiveBar(Progress):

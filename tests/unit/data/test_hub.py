@@ -82,6 +82,16 @@ def test_a_configuration_that_is_not_cached_is_refused_with_those_that_are(cache
         open_hub(SourceSpec(cached.path, config="other"), "train")
 
 
+def test_a_folder_of_a_dataset_is_one_of_its_own_in_the_cache(cached: SourceSpec, offline: Path) -> None:
+    repository = offline / "owner___pairs"
+    (repository / "default").rename(repository / "default-data_dir=harmless-base")
+    with pytest.raises(ConfigError, match="Couldn't find cache"):
+        open_hub(cached, "train")
+    source = open_hub(SourceSpec(cached.path, data_dir="harmless-base"), "train")
+    assert [row.values["split"] for row in source.rows] == ["train_prefs"] * 2
+    assert source.spec == SourceSpec(cached.path, data_dir="harmless-base", split="train_prefs")
+
+
 def test_the_cache_never_stands_in_for_another_revision(cached: SourceSpec) -> None:
     with pytest.raises(NetworkError, match=f"revision 'v2' could not be fetched; the cache has .*{COMMIT}"):
         open_hub(SourceSpec(cached.path, revision="v2"), "train")
@@ -113,9 +123,10 @@ def test_a_dataset_is_prepared_where_its_card_lists_no_splits(
     assert builder.info.splits is None
     loader = Loader(lambda: builder)
     monkeypatch.setattr(datasets, "load_dataset_builder", loader)
-    source = open_hub(SourceSpec("owner/pairs", config="c", revision="main"), "train")
+    source = open_hub(SourceSpec("owner/pairs", config="c", data_dir="d", revision="main"), "train")
     assert [row.values["split"] for row in source.rows] == ["train_prefs"] * 2
-    assert loader.called == {"path": "owner/pairs", "name": "c", "revision": "main"}  # so no remote code
+    # and nothing else, so no remote code
+    assert loader.called == {"path": "owner/pairs", "name": "c", "data_dir": "d", "revision": "main"}
 
 
 def test_a_damaged_file_of_a_dataset_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_a_folder_is_known_by_the_names_and_bytes_of_the_files_read(tmp_path: Pa
     assert opened(tmp_path).fingerprint != before
 
 
-@pytest.mark.parametrize("key", ["config", "revision"])
+@pytest.mark.parametrize("key", ["config", "data_dir", "revision"])
 def test_what_only_a_hub_dataset_has_is_refused(tmp_path: Path, key: str) -> None:
     path = write_rows(tmp_path / "a.jsonl", PLAIN)
     with pytest.raises(ConfigError, match=f"is local, so it has no {key} \\('x'\\)"):

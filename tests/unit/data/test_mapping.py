@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from orpo.data.mapping import mapping_hint
+from orpo.data.read import read_examples
 from orpo.data.rows import Row
 from orpo.data.spec import SourceSpec
 from orpo.errors import ConfigError, DataError
@@ -96,12 +97,12 @@ def test_more_labels_than_a_reader_would_fill_in_are_not_listed() -> None:
 
 @pytest.mark.parametrize("name", ["response 1", "true", "a: b", "# x", "é\n", "1"])
 def test_any_name_is_yaml(name: str) -> None:
-    text = mapping_hint([Row("row 1", {"x": 1})], SourceSpec(name, config=name, split="s", revision="r"))
+    text = mapping_hint([Row("row 1", {"x": 1})], SourceSpec(name, config=name, data_dir=name, split="s"))
     assert suggested(text) | {"columns": None} == {
         "path": name,
         "config": name,
+        "data_dir": name,
         "split": "s",
-        "revision": "r",
         "columns": None,
     }
 
@@ -112,12 +113,40 @@ def test_the_map_is_for_the_role_of_the_source() -> None:
     )
 
 
-def test_rows_in_memory_have_to_be_in_a_file_to_be_mapped() -> None:
-    assert "once they are in a file" in mapping_hint([Row("row 1", {"a": 1})], None)
+def test_rows_in_memory_take_the_map_of_the_source_that_they_replace() -> None:
+    with pytest.raises(DataError) as caught:
+        read_examples([[{"question": "q", "accepted": "a", "worse": "b"}]], role="train")
+    hint = str(caught.value.hint)
+    assert "in the config, for the source that the rows replace;" in hint
+    assert suggested(hint)["columns"] == {"messages": "question", "chosen": "accepted", "rejected": "worse"}
+
+
+@pytest.mark.parametrize(
+    ("values", "columns"),
+    [
+        ({"prompt": "q", "response": "a", "stars": 4, "score": 4}, {"response": "response"}),
+        ({"prompt": "q", "completion": "a", "label": 1}, {"response": "completion", "label": "label"}),
+        ({"prompt": "q", "answer": "a", "model_answer": "b"}, {"response": "answer"}),
+    ],
+)
+def test_a_response_beside_what_may_be_a_judgement_is_mapped_with_a_question(
+    values: dict[str, Any], columns: dict[str, str], tmp_path: Path
+) -> None:
+    text = mapping_hint([Row("a.jsonl:1", values)], SourceSpec("a.jsonl"))
+    assert suggested(text)["columns"] == {"messages": "prompt", **columns}
+    others = values.keys() - {"prompt", "stars", *columns.values()}
+    assert "if it is the only one of its row" in text
+    assert all(f'"{other}" no other one and no judgement' in text for other in others)
+    assert refused(tmp_path, [values]) == {"messages": "prompt", **columns}
+
+
+def test_a_response_beside_a_chosen_or_a_rejected_one_is_not_suggested() -> None:
+    values = {"prompt": "q", "response": "a", "rejected": 7}
+    assert hint(values) == {"messages": "prompt", "chosen": "FILL_IN", "rejected": "rejected"}
 
 
 def test_columns_with_the_right_names_get_no_map() -> None:
-    assert mapping_hint([Row("r", {"chosen": "a", "rejected": "b"})], None) == (
+    assert mapping_hint([Row("r", {"chosen": "a", "rejected": "b"})], SourceSpec("a.csv")) == (
         "The names fit, the values do not: make them text or lists of {role, content} messages. "
         "Text that is no transcript needs a `prompt` column."
     )

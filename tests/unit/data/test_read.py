@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
 
-from orpo.data.pairs import Message, Pair
+from orpo.data.pairs import Message, Pair, Prompt, Single
 from orpo.data.read import read_examples
 from orpo.data.shapes import Transcripts
-from orpo.data.spec import Role, SourceSpec
+from orpo.data.spec import MemorySource, Role, SourceSpec
 from orpo.errors import ConfigError, DataError
 from tests.datafiles import FORMATS, PLAIN, write_bytes, write_rows
 from tests.paths import SHARED, needs_shared
+from tests.preferences import pairs_of, singles_of
 
 CONVERSATIONS = [
     {
@@ -33,7 +35,7 @@ CONVERSATIONS = [
 def test_strings_are_read_from_every_format(tmp_path: Path, ending: str) -> None:
     path = write_rows(tmp_path / f"a{ending}", PLAIN)
     table = read_examples([SourceSpec(str(path))], role="train")
-    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in table] == [
+    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs_of(table)] == [
         tuple(row.values()) for row in PLAIN
     ]
 
@@ -233,7 +235,7 @@ def test_real_files_load_with_exactly_these_counts(
 def test_alpaca_eval_prefers_what_the_judge_preferred() -> None:
     path = SHARED / "data" / "alpaca_eval" / "eval.jsonl"
     rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    for row, pair in zip(rows, read_examples([SourceSpec(str(path))], role="eval"), strict=True):
+    for row, pair in zip(rows, pairs_of(read_examples([SourceSpec(str(path))], role="eval")), strict=True):
         assert pair.prompt == (Message("user", row["instruction"]),)
         assert pair.chosen == row[f"output_{round(row['preference'])}"]
 
@@ -254,7 +256,7 @@ def test_auto_j_and_panda_lm_prefer_what_people_preferred() -> None:
         if votes[1] in votes[::2] and votes[1] != 0:
             panda_lm[f"{folder}/pandalm/testset-v1.json row {number}"] = row[f"response{votes[1]}"]
     for expected, name in ((auto_j, "autoj/testdata_pairwise.jsonl"), (panda_lm, "pandalm/testset-v1.json")):
-        pairs = list(read_examples([SourceSpec(str(folder / name))], role="train"))
+        pairs = pairs_of(read_examples([SourceSpec(str(folder / name))], role="train"))
         assert [pair.chosen for pair in pairs] == [expected[pair.where] for pair in pairs]
 
 
@@ -262,7 +264,7 @@ def test_auto_j_and_panda_lm_prefer_what_people_preferred() -> None:
 def test_share_gpt_rows_keep_every_turn() -> None:
     path = SHARED / "data" / "llamafactory" / "dpo_en_demo.json"
     rows = json.loads(path.read_text(encoding="utf-8"))
-    for row, pair in zip(rows, read_examples([SourceSpec(str(path))], role="train"), strict=True):
+    for row, pair in zip(rows, pairs_of(read_examples([SourceSpec(str(path))], role="train")), strict=True):
         assert [turn.content for turn in pair.prompt if not isinstance(turn, str)] == [
             turn["value"] for turn in row["conversations"]
         ]
@@ -275,6 +277,55 @@ def test_the_folder_of_alpaca_eval_needs_no_columns_either() -> None:
         [SourceSpec(str(SHARED / "data" / "alpaca_eval"), split="eval")], role="eval"
     ).sources
     assert (report.schema, report.counts.kept) == ("AlpacaEval annotations", 450)
+
+
+@needs_shared
+def test_the_real_labelled_rows_are_all_kept_where_unpaired_ones_are_wanted() -> None:
+    path = SHARED / "data" / "llamafactory" / "kto_en_demo.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    table = read_examples([SourceSpec(str(path))], role="train", keep_unpaired=True)
+    assert (table.counts.read, table.counts.kept, table.counts.dropped) == (300, 300, {})
+    pair, *rest = table
+    assert isinstance(pair, Pair)
+    singles = singles_of(rest)
+    assert Counter(single.is_desirable for single in singles) == {True: 149, False: 149}
+
+    def key(messages: list[dict[str, str]]) -> str:
+        return json.dumps([[turn["role"], turn["content"]] for turn in messages])
+
+    assert Counter((key(row["messages"]), row["label"]) for row in rows) == Counter(
+        (key([*map(vars, turns_of(one.prompt)), {"role": "assistant", "content": text}]), label)
+        for one, text, label in [
+            (pair, pair.chosen, True),
+            (pair, pair.rejected, False),
+            *((single, single.response, single.is_desirable) for single in singles),
+        ]
+    )
+
+
+def turns_of(prompt: Prompt) -> tuple[Message, ...]:
+    assert not isinstance(prompt, str)
+    return prompt
+
+
+PKU = {"prompt": "q", "response_0": "a", "response_1": "b"}
+PKU |= {"better_response_id": 0, "safer_response_id": 1}
+
+
+def test_rows_in_memory_are_read_with_the_options_of_a_source() -> None:
+    spec = SourceSpec("anything", criterion="safer", where={"n": "> 1"}, columns={"weight": "n"})
+    table = read_examples([MemorySource([PKU | {"n": n} for n in (1, 2, 3)], spec)], role="train")
+    assert [(pair.chosen, pair.weight, pair.where) for pair in pairs_of(table)] == [
+        ("b", 2.0, "row 2"),
+        ("b", 3.0, "row 3"),
+    ]
+    assert table.sources[0].name == "rows in memory"
+    assert table.sources[0].detected == "PKU-SafeRLHF (A/B with two labels), safer, weights in `n`"
+
+
+def test_pairs_and_single_responses_are_read_side_by_side() -> None:
+    table = read_examples([PLAIN, [{"prompt": "q", "completion": "a"}]], role="train")
+    assert [type(example) for example in table] == [Pair, Pair, Single]
 
 
 def test_a_folder_is_read_with_the_options_of_its_source(tmp_path: Path) -> None:

@@ -230,3 +230,9 @@ def test_a_system_turn_that_the_template_leaves_out_is_noted() -> None:
 @pytest.mark.parametrize("prompt", ["hi", chat("hi")])
 def test_a_lone_surrogate_drops_the_pair(prompt: str) -> None:
     assert _render(CHATML_LIKE, pair(prompt, rejected="no \ud800")) == Dropped(INVALID_UNICODE)
+
+
+def test_messages_without_a_template_are_refused_with_their_place() -> None:
+    renderer = Renderer(byte_level(), Template("none", None))
+    with pytest.raises(DataError, match=r"a\.jsonl:3: this prompt is made of messages"):
+        renderer.example(pair(chat("hi"), where="a.jsonl:3"))

@@ -19,7 +19,8 @@ from orpo.data.shapes import (
     pair_of,
     text_of,
 )
-from tests.preferences import assistant, system, turns, user
+from orpo.data.spec import SourceSpec
+from tests.preferences import assistant, pairs_of, system, turns, user
 
 NAN = float("nan")
 TRANSCRIPTS = {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: go"}
@@ -36,14 +37,15 @@ def read(
     values: dict[str, Any], like: dict[str, Any] | None = None, transcripts: Transcripts = "messages"
 ) -> Pair:
     """The pair in a row of a source whose rows are `like` this one."""
-    schema = choose_schema([Row("a.jsonl:1", like or values)], "a.jsonl", None, "train")
+    schema = choose_schema([Row("a.jsonl:1", like or values)], "a.jsonl", SourceSpec("a.jsonl"), "train")
     (layout,) = schema.layouts.values()
     counts = RowCounts()
-    pairs = list(layout.examples([Row("a.jsonl:1", values)], Settings(transcripts), counts))
+    pairs = pairs_of(layout.examples([Row("a.jsonl:1", values)], Settings(transcripts), counts))
     if not pairs:
         (reason,) = counts.dropped
         raise UnusableRowError(reason)
-    return pairs[0]
+    (pair,) = pairs
+    return pair
 
 
 def reason(values: dict[str, Any], like: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from orpo.data.holdout import prompt_key
-from orpo.data.pairs import RowCounts
-from orpo.data.shards import SHARD_SIZE, tokenize_examples, tokenize_shard
+from orpo.data.pairs import Message, RowCounts
+from orpo.data.shards import SHARD_CHARACTERS, SHARD_SIZE, cut_into_shards, tokenize_examples, tokenize_shard
 from orpo.data.templates import Template
 from orpo.data.tokens import END_INSIDE, IDENTICAL, NO_PROMPT, PairTokenizer, Tokenized
 from orpo.errors import DataError
@@ -44,6 +44,20 @@ def test_shards_change_nothing_but_the_progress() -> None:
     assert steps == [SHARD_SIZE, 5]
     assert list(made) == [outcome.pair for outcome in tokenize(pairs) if isinstance(outcome, Tokenized)]
     assert len(made) == len(pairs)
+
+
+def test_a_shard_is_full_of_examples_or_of_characters() -> None:
+    half = "x" * (SHARD_CHARACTERS // 2)
+    examples = [
+        pair("", half, ""),
+        pair((Message("user", half),), "", ""),
+        pair("hi"),
+        pair(half, half, half),
+    ]
+    sizes = [len(shard) for shard in cut_into_shards([*examples, *[pair("hi")] * (SHARD_SIZE + 1)])]
+    assert sizes == [2, 2, SHARD_SIZE, 1]
+    assert list(cut_into_shards(iter(examples))) == [examples[:2], examples[2:]]
+    assert list(cut_into_shards([])) == []
 
 
 def test_no_pair_left_is_an_error_with_the_reasons() -> None:

@@ -12,7 +12,7 @@ import datasets
 import pytest
 
 from orpo.data.sources import open_source
-from orpo.data.spec import SourceSpec
+from orpo.data.spec import MemorySource, SourceSpec
 from orpo.errors import ConfigError, DataError, NetworkError
 from tests.datafiles import PLAIN, write_rows
 
@@ -20,7 +20,23 @@ from tests.datafiles import PLAIN, write_rows
 def test_rows_in_memory_are_numbered_from_one() -> None:
     source = open_source(iter(PLAIN))
     assert [(row.where, row.values) for row in source.rows] == [("row 1", PLAIN[0]), ("row 2", PLAIN[1])]
-    assert source.spec is None
+    assert source.spec == SourceSpec("rows in memory")
+
+
+def test_rows_in_memory_take_the_options_of_a_source_and_not_its_place() -> None:
+    options: dict[str, Any] = {
+        "columns": {"weight": "w"},
+        "criterion": "c",
+        "policy": "best-vs-random",
+        "min_margin": 1.0,
+    }
+    place: dict[str, Any] = {"config": "a", "data_dir": "b", "split": "c", "revision": "d"}
+    spec = SourceSpec("owner/name", where={"x": 1}, **options, **place)
+    source = open_source(MemorySource(PLAIN, spec))
+    assert [row.where for row in source.rows] == ["row 1", "row 2"]
+    assert source.spec == SourceSpec("rows in memory", where={"x": 1}, **options)
+    dataset = datasets.Dataset.from_list(PLAIN)
+    assert open_source(MemorySource(dataset, spec)).fingerprint == f"datasets:{dataset._fingerprint}"
 
 
 def test_a_dataset_is_read_as_arrow_and_keeps_its_fingerprint() -> None:

@@ -54,6 +54,7 @@ def test_a_selection_keeps_order_and_shares_the_shards() -> None:
     assert list(chosen) == [PAIRS[2], PAIRS[0]]
     assert list(chosen.select(np.array([1]))) == [PAIRS[0]]
     assert chosen.prompt_keys() == [key(2), key(0)]
+    assert chosen.where() == [PAIRS[2].where, PAIRS[0].where]
     assert chosen.lengths.tolist() == [[3, 2, 4], [2, 3, 1]]
     pairs = stored()
     assert pairs.select([1]).shards is pairs.shards

@@ -37,6 +37,7 @@ def hostile_report() -> Report:
     part = Part(
         use="train",
         pairs=3,
+        singles=0,
         sources=(source,),
         lengths=summarise(lengths, "tokens"),
         length_bias=Rate(2, 3),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 
+from orpo.data.pairs import Single
 from orpo.doctor.duplicates import (
     NearIndex,
     Sketch,
@@ -107,3 +108,17 @@ def test_one_system_turn_does_not_make_questions_near() -> None:
 
 def test_a_prompt_that_is_exactly_shared_is_not_nearly_shared() -> None:
     assert near_shared_prompts([pair(QUESTION)], [pair(QUESTION)]) == []
+
+
+def test_single_responses_are_compared_with_each_other_and_not_with_pairs() -> None:
+    long = text(1)
+    items = [
+        pair("q", "a", "b", where="f:1"),
+        Single("q", "a", is_desirable=True, where="f:2"),
+        Single("q ", "a", is_desirable=True, where="f:3"),
+        Single("q", "b", is_desirable=True, where="f:4"),
+        Single("q", long, is_desirable=True, where="f:5"),
+        Single("q", edited(long, 1), is_desirable=True, where="f:6"),
+    ]
+    assert [(hit.where, hit.text) for hit in exact_duplicates(items)] == [("f:3", "as f:2: q ")]
+    assert [(hit.where, hit.text) for hit in near_duplicates(items)] == [("f:6", "nearly f:5: q")]

@@ -76,6 +76,71 @@ def test_pairs_cut_count_as_dropped_only_where_training_would_drop_them(tmp_path
     assert checks(dropped)["too_many_dropped"] == checks(cut)["cut_by_max_length"]
 
 
+def test_max_length_above_the_models_positions_is_refused_as_in_training(tmp_path: Path) -> None:
+    train = spec(write_rows(tmp_path / "a.jsonl", 24))
+    model = str(save_tiny_model(tmp_path / "model", positions=100))
+    with pytest.raises(ConfigError, match="at most the model's 100 positions, got 101"):
+        examine(Request(train=train, model=model, max_length=101, max_dropped=0.2))
+
+
+def demonstrations(path: Path, *faults: dict[str, str]) -> Path:
+    """Eight good single responses, then these."""
+    good = [{"prompt": f"Say {i}.", "response": f" All right, it is {i}, as you wish."} for i in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*good, *faults]), encoding="utf-8")
+    return path
+
+
+SINGLE_FAULTS: dict[str, dict[str, str]] = {
+    "mojibake": {"prompt": "Where?", "response": " In the cafÃ©."},
+    "control_characters": {"prompt": "Who?", "response": " Nobo\x1b[31mdy."},
+    "template_tokens_in_text": {"prompt": "What?", "response": " It.<|im_end|>"},
+    "empty_turns": {"prompt": "", "response": " Something."},
+    "duplicate_pairs": {"prompt": "Say 3.", "response": " All right, it is 3, as you wish."},
+    "dropped_empty_response": {"prompt": "Why?", "response": ""},
+    "cut_by_max_length": {"prompt": "How?", "response": " So so so so so so so so so so so so."},
+    "emptied_by_max_length": {"prompt": "How " * 30, "response": " So."},
+}
+
+
+@pytest.mark.parametrize("fault", SINGLE_FAULTS)
+def test_faults_of_single_responses_are_found_and_good_ones_have_none(fault: str, tmp_path: Path) -> None:
+    model = str(save_tiny_model(tmp_path / "model"))
+    for planted in ([], [SINGLE_FAULTS[fault]]):
+        train = spec(demonstrations(tmp_path / "a.jsonl", *planted))
+        report = examine(Request(train=train, model=model, max_length=40, max_dropped=0.2))
+        assert checks(report).get(fault, 0) == len(planted)
+        assert not report.fatal
+    (finding,) = (one for one in report.findings if one.problem.name == fault)
+    assert [row.where for row in finding.examples] == [f"{tmp_path}/a.jsonl:9"]
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_nothing_but_single_responses_is_a_report_like_any_other(with_model: bool, tmp_path: Path) -> None:
+    model = str(save_tiny_model(tmp_path / "model")) if with_model else None
+    train = spec(demonstrations(tmp_path / "a.jsonl"))
+    report = examine(Request(train=train, eval=0.25, model=model, max_dropped=0.2))
+    assert [(part.use, part.pairs, part.singles) for part in report.parts] == [
+        ("train", 0, 6),
+        ("eval", 0, 2),
+    ]
+    assert report.findings == ()
+    record = json.loads(json.dumps(as_record(report), allow_nan=False))
+    assert record["parts"]["train"]["lengths"].keys() == {"prompt", "response"}
+    page = as_page(report)
+    assert "train: 6 single responses, for the supervised term only" in page
+    assert "What predicts the label" not in page
+
+
+def test_pairs_and_single_responses_are_counted_apart(tmp_path: Path) -> None:
+    sources = (*spec(write_rows(tmp_path / "p.jsonl", 20)), *spec(demonstrations(tmp_path / "s.jsonl")))
+    report = examine(Request(train=sources, max_dropped=0.2))
+    (part,) = report.parts
+    assert (part.pairs, part.singles, part.examples) == (20, 8, 28)
+    assert part.length_bias.trials <= 20
+    assert [lengths.segment for lengths in part.lengths] == ["prompt", "chosen", "rejected", "response"]
+    assert "train: 20 pairs, 8 single responses" in as_page(report)
+
+
 def test_held_out_pairs_are_examined_and_their_rows_are_counted_once(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     bad = {"prompt": "x", "chosen": "same", "rejected": "same"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from orpo.data.pairs import Single
 from orpo.doctor.lengths import character_lengths, length_biased, longer_is_chosen, summarise
 from tests.conversations import chat, pair
 
@@ -19,10 +20,10 @@ def test_lengths_are_in_characters() -> None:
 
 
 def test_a_summary_has_quantiles_and_a_histogram_of_every_pair() -> None:
-    rows = lengths(*((i, 10 * i, 5) for i in range(101)))
+    rows = lengths(*((i, 10 * i + 10, 5) for i in range(101)))
     prompt, chosen, rejected = summarise(rows, "tokens")
     assert prompt.quantiles == (0, 5, 50, 95, 100)
-    assert chosen.quantiles == (0, 50, 500, 950, 1000)
+    assert chosen.quantiles == (10, 60, 510, 960, 1010)
     assert rejected.mean == 5
     for segment in (prompt, chosen, rejected):
         assert sum(segment.counts) == 101
@@ -30,8 +31,27 @@ def test_a_summary_has_quantiles_and_a_histogram_of_every_pair() -> None:
         assert len(segment.edges) == len(segment.counts) + 1
 
 
-def test_one_pair_of_empty_texts_has_a_summary() -> None:
-    assert [sum(segment.counts) for segment in summarise(lengths((0, 0, 0)), "characters")] == [1, 1, 1]
+def test_a_pair_with_an_empty_prompt_has_a_summary() -> None:
+    assert [sum(segment.counts) for segment in summarise(lengths((0, 1, 1)), "characters")] == [1, 1, 1]
+
+
+def test_single_responses_are_a_segment_of_their_own() -> None:
+    items = [
+        pair("abc", "de", "f"),
+        Single("g", "hijk", is_desirable=True, where="f:1"),
+        Single("g", "lm", is_desirable=False, where="f:2"),
+    ]
+    rows = character_lengths(items)
+    assert rows.tolist() == [[3, 2, 1], [1, 4, 0], [1, 0, 2]]
+    found = {segment.segment: segment for segment in summarise(rows, "characters")}
+    assert {name: sum(segment.counts) for name, segment in found.items()} == {
+        "prompt": 3,
+        "chosen": 1,
+        "rejected": 1,
+        "response": 2,
+    }
+    assert found["response"].mean == 3
+    assert [segment.segment for segment in summarise(rows[1:], "characters")] == ["prompt", "response"]
 
 
 def test_length_bias_leaves_out_pairs_of_equal_lengths() -> None:

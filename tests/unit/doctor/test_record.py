@@ -17,6 +17,7 @@ def test_the_record_is_json_with_everything_in_it() -> None:
         ("small_thing", "note", 2),
     ]
     part = record["parts"]["train"]
+    assert (part["pairs"], part["singles"]) == (3, 0)
     assert part["sources"][0]["read"] == 4
     assert part["lengths"]["chosen"]["max"] == 600
     assert sum(part["lengths"]["chosen"]["histogram"]["counts"]) == 3

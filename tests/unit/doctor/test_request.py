@@ -35,7 +35,7 @@ def test_a_config_is_examined_as_training_would_read_it() -> None:
 def test_a_fraction_stays_a_fraction_and_auto_is_left_open() -> None:
     found = request(eval=0.25)
     assert found.eval == 0.25
-    assert found.max_length is None
+    assert found.max_length == "auto"
 
 
 def test_a_source_is_examined_as_training_pairs() -> None:

@@ -3,10 +3,11 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pytest
 from rich.console import Console
 
 from orpo.doctor.rates import Rate
-from orpo.doctor.table import as_table, percent, summary
+from orpo.doctor.table import as_table, contents, percent, summary
 from tests.unit.doctor.reports import hostile_report
 
 
@@ -40,6 +41,25 @@ def test_severities_are_words_so_that_colours_are_not_needed() -> None:
     assert summary(report) == "1 fatal, 1 note"
     assert summary(replace(report, findings=report.findings * 2)) == "2 fatal, 2 notes"
     assert summary(replace(report, findings=())) == "none"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "singles", "expected"),
+    [
+        (3, 0, "3 pairs"),
+        (3, 2, "3 pairs, 2 single responses, for the supervised term only"),
+        (0, 2, "2 single responses, for the supervised term only"),
+    ],
+)
+def test_the_number_of_examples_of_each_kind_is_said(pairs: int, singles: int, expected: str) -> None:
+    part = replace(hostile_report().parts[0], pairs=pairs, singles=singles)
+    assert contents(part) == expected
+    console = Console(file=io.StringIO(), width=100)
+    console.print(as_table(replace(hostile_report(), parts=(part,))))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert f"train: {expected}\n" in text
+    assert ("the longer response is the chosen one" in text) is (pairs > 0)
 
 
 def test_a_rate_comes_with_its_interval_and_number() -> None:

@@ -53,6 +53,19 @@ def test_a_pair_fits_or_is_cut_or_is_emptied(pair: TokenizedPair, is_cut: bool, 
     assert bool(emptied_by_truncation([pair], 10)) is is_emptied
 
 
+@pytest.mark.parametrize("single", [tokens(5, 6, 0), tokens(5, 0, 6)])
+def test_a_single_response_fits_or_is_cut_or_is_emptied(single: TokenizedPair) -> None:
+    assert not cut_by_truncation([single], 11)
+    assert cut_by_truncation([single], 10)
+    assert not emptied_by_truncation([single], 6)
+    assert emptied_by_truncation([single], 5)
+
+
+def test_single_responses_are_counted_beside_pairs() -> None:
+    # Room for 6 response tokens: 4 + 2 and 6 of 16 are seen.
+    assert cut_at(np.array([(4, 4, 2), (4, 10, 0)]), 10) == Cut(10, cut=1, emptied=0, lost=1 - 12 / 16)
+
+
 def test_rows_are_named_with_their_lengths() -> None:
     (hit,) = cut_by_truncation([tokens(5, 5, 5, where="f:1"), tokens(5, 50, 5, where="f:2")], 10)
     assert (hit.where, hit.text) == ("f:2", "tokens: prompt 5, chosen 50, rejected 5")

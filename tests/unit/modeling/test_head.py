@@ -218,6 +218,7 @@ def test_a_changed_head_goes_through_its_own_forward_pass(
 ) -> None:
     if chunks > 1:
         monkeypatch.setattr(head_module, "CHUNK_BYTES", {"cpu": 1})
+        monkeypatch.setattr(head_module, "MIN_ROWS", 1)
     model = adapted(**settings)
     assert isinstance(find_head(causal_model(model)), ModuleHead)
     assert_like_whole_logits(model)

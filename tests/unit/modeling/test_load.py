@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from orpo.errors import ConfigError, NetworkError
-from orpo.modeling.load import _disable_dropout, load_model, load_tokenizer
+from orpo.modeling.load import _disable_dropout, load_model, load_tokenizer, load_without_weights
 from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
 
 
@@ -31,6 +31,14 @@ def test_a_folder_loads_in_the_asked_type(tmp_path: Path) -> None:
     assert next(loaded.model.parameters()).dtype == torch.bfloat16
     assert loaded.max_positions == 128
     assert loaded.commit is None
+
+
+def test_tokenizer_and_positions_load_without_weights(tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    loaded = load_without_weights(str(folder))
+    assert loaded.max_positions == 128
+    assert loaded.tokenizer.eos_token == "</s>"
 
 
 def test_random_init_keeps_the_shape_and_not_the_weights(tmp_path: Path) -> None:
@@ -68,8 +76,9 @@ def test_models_that_do_not_predict_the_next_token_are_refused(kind: str, tmp_pa
         ).save_pretrained(tmp_path)
     else:
         LlamaForSequenceClassification(tiny_llama().config).save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match="expected a causal language model"):
-        load_model(str(tmp_path))
+    for load in (load_model, load_without_weights):
+        with pytest.raises(ConfigError, match="expected a causal language model"):
+            load(str(tmp_path))
 
 
 def test_missing_weights_are_named_and_never_filled_in(tmp_path: Path) -> None:

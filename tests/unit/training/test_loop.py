@@ -303,7 +303,8 @@ def test_checkpointed_layers_do_not_wait_either() -> None:
 
 
 def test_a_head_that_takes_its_pairs_in_parts_does_not_wait_either(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 20 * 4 * 64)
+    monkeypatch.setattr(head, "MIN_ROWS", 1)
+    monkeypatch.setitem(head.PART_BYTES, "cpu", 20 * 4 * 64)
     assert host_syncs(make_loop(max_steps=3, log_every=100)) == 1
 
 

@@ -24,6 +24,13 @@ ROW = 4 * 64
 """Bytes of a row of head outputs."""
 
 
+def limit_rows(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `rows` head outputs be all that is scored together, and all that is kept of a pair."""
+    monkeypatch.setattr(head, "MIN_ROWS", 1)
+    for limits in (head.PART_BYTES, head.KEEP_BYTES):
+        monkeypatch.setitem(limits, "cpu", rows * ROW)
+
+
 def build(*, tied: bool = False, bias: bool = False, lora: bool = False) -> PairLoss:
     model: Any = tiny_llama(initializer_range=0.2)
     if tied:
@@ -61,7 +68,7 @@ def test_parts_of_any_size_give_the_same_loss_metrics_and_gradients(
 ) -> None:
     whole = build(**kind)
     expected = run(whole, definition)
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", rows * ROW)
+    limit_rows(rows, monkeypatch)
     parted = build(**kind)
     found = run(parted, definition)
     torch.testing.assert_close(found.loss, expected.loss)
@@ -80,7 +87,7 @@ def test_the_head_goes_through_the_pairs_in_parts_and_logits_of_one_part_exist_a
         return compute(self, hidden, *rest)
 
     monkeypatch.setattr(head.FusedHead, "log_probs", counting)
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 60 * ROW)
+    limit_rows(60, monkeypatch)
     run(build())
     scored = sum(len(pair.chosen) + len(pair.rejected) for pair in PAIRS)
     assert len(calls) > 1
@@ -89,7 +96,7 @@ def test_the_head_goes_through_the_pairs_in_parts_and_logits_of_one_part_exist_a
 
 def test_a_frozen_head_needs_no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PairLoss, "_by_parts", None)
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 1)
+    limit_rows(1, monkeypatch)
     loss = build(lora=True)
     run(loss)
     assert {name.split(".")[-2] for name in gradients(loss)} == {"default"}
@@ -99,7 +106,7 @@ def test_the_factor_multiplies_loss_and_gradients_and_not_the_metrics(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for rows in (10**6, 40):
-        monkeypatch.setitem(head.KEEP_BYTES, "cpu", rows * ROW)
+        limit_rows(rows, monkeypatch)
         once, thrice = build(), build()
         single, triple = run(once, factor=1.0), run(thrice, factor=3.0)
         torch.testing.assert_close(triple.loss, 3 * single.loss)
@@ -112,7 +119,7 @@ def test_the_factor_multiplies_loss_and_gradients_and_not_the_metrics(
 def test_the_gradient_of_parts_is_multiplied_by_what_comes_from_outside(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 40 * ROW)
+    limit_rows(40, monkeypatch)
     inside, outside = build(), build()
     run(inside, factor=5.0)
     batch = collate(PAIRS, outside.scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
@@ -124,7 +131,7 @@ def test_the_gradient_of_parts_is_multiplied_by_what_comes_from_outside(
 
 def test_without_gradient_there_are_no_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PairLoss, "_by_parts", None)
-    monkeypatch.setitem(head.KEEP_BYTES, "cpu", 1)
+    limit_rows(1, monkeypatch)
     loss = build()
     batch = collate(PAIRS, loss.scorer.layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
     with torch.no_grad(), loss.scorer.attention():

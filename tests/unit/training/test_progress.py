@@ -109,9 +109,9 @@ def test_only_the_main_process_shows_progress(terminal: bool) -> None:
 def test_counting_is_a_bar_on_a_terminal_and_nothing_elsewhere() -> None:
     for terminal in (True, False):
         console, written = make_console(terminal=terminal)
-        with counting(console, "tokenising", 7) as done:
-            done(3)
-            done(4)
-        assert ("tokenising" in written() and "7/7" in written()) is terminal
-    with counting(None, "tokenising", 7) as done:
+        with counting(console, "tokenising [1]") as done:
+            done(1300)
+            done(400)
+        assert ("tokenising [1]" in written() and "1,700" in written()) is terminal
+    with counting(None, "tokenising") as done:
         done(7)

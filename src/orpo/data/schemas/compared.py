@@ -15,9 +15,9 @@ from orpo.data.schemas.base import (
     Schema,
     Settings,
     Values,
+    examples_by_row,
     has,
     only,
-    examples_by_row,
     present,
     require_margin,
 )
@@ -139,6 +139,8 @@ class Compared:
     judge: Judge
     answer: Callable[[Any], Answer] = any_answer
     """Reads a response; raises UnusableRowError."""
+
+    joins_rows: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -13,35 +13,42 @@ from orpo.data.rows import Row
 from orpo.data.schemas.base import Layout, Schema
 from orpo.data.schemas.mapped import mapped_schema
 from orpo.data.schemas.registry import SCHEMAS
+from orpo.data.schemas.weighted import Weighted, without
 from orpo.data.spec import Policy, Role, SourceSpec
 from orpo.errors import ConfigError, DataError
 from orpo.text import printable
 
 
-def choose_schema(rows: Sequence[Row], name: str, spec: SourceSpec | None, role: Role) -> Schema:
+def choose_schema(rows: Sequence[Row], name: str, spec: SourceSpec, role: Role) -> Schema:
     """The schema that the source's `columns` describe, or else the one that most of `rows` have.
 
     Args:
         rows: the first rows of the source.
         name: its name, for messages.
-        spec: what was opened; None for rows in memory.
+        spec: what was opened.
         role: what the rows are for.
 
     Raises:
         ConfigError: `columns` are wrong.
         DataError: none of the rows has a known schema.
     """
-    if spec is not None and spec.columns is not None:
-        return mapped_schema(spec.columns, rows, name)
-    votes = Counter(position for position in map(_position, rows) if position is not None)
-    if votes:
-        return SCHEMAS[votes.most_common(1)[0][0]]
+    if spec.columns is not None:
+        mapped = mapped_schema(spec.columns, rows, name)
+        if mapped is not None:
+            return mapped
+    detected = _detected(rows)
+    weight = _weight_column(spec)
+    if detected is None and weight is not None:
+        detected = _detected([Row(row.where, without(row.values, weight)) for row in rows])
+    if detected is not None:
+        return detected
     found = {printable(column): printable(types) for column, types in column_types(rows).items()}
     width = max(map(len, found), default=0)
     raise DataError(
         "\n".join(
             [
-                f"{name}: the columns do not make preference pairs. Found in the first {len(rows)} rows:",
+                f"{name}: the columns do not make preference pairs, nor single responses. Found in the "
+                f"first {len(rows)} rows:",
                 *(f"  {column:{width}}  {types}" for column, types in found.items()),
                 "Expected the columns of one of:",
                 *dict.fromkeys(f"  {schema.title}" for schema in SCHEMAS),
@@ -52,13 +59,20 @@ def choose_schema(rows: Sequence[Row], name: str, spec: SourceSpec | None, role:
 
 
 def choose_layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> Layout:
-    """The layout for the criterion that the user chose, options checked against it.
+    """The layout for the criterion and the weights that the user chose, options checked against it.
 
     Raises:
         DataError: rows have several judgements and none is chosen.
         ConfigError: an option that is wrong, or that has no meaning for this schema.
     """
     layout = _layout(schema, name, spec, role)
+    _require_meaning(layout, schema, name, spec)
+    weight = _weight_column(spec)
+    return layout if weight is None else Weighted(layout, weight)
+
+
+def _require_meaning(layout: Layout, schema: Schema, name: str, spec: SourceSpec) -> None:
+    """Refuse options that are wrong, or that the layout has no use for."""
     if spec.policy is not None and spec.policy not in get_args(Policy):
         raise ConfigError(
             f"{name}: `policy`: expected one of {_listed(get_args(Policy))}, got {spec.policy!r}"
@@ -72,7 +86,12 @@ def choose_layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> La
                 f"{name}: `{option}` has no meaning for {schema.title}: {_NEEDS[option]}",
                 hint=f"Remove `{option}`.",
             )
-    return layout
+    if layout.joins_rows and _weight_column(spec) is not None:
+        raise ConfigError(
+            f"{name}: `columns.weight` has no meaning for {schema.title}: several rows make a pair, each "
+            "with a weight of its own",
+            hint="Remove `weight`.",
+        )
 
 
 _NEEDS = {
@@ -106,6 +125,23 @@ def _layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> Layout:
     raise ConfigError(
         f"{name}: `criterion`: expected one of {_listed(criteria)}, got {spec.criterion!r}", hint=hint
     )
+
+
+def describe(schema: Schema, spec: SourceSpec) -> str:
+    """A schema in words, with the criterion and the weights that the user chose."""
+    weight = _weight_column(spec)
+    weights = None if weight is None else f"weights in `{weight}`"
+    return ", ".join(filter(None, (schema.title, spec.criterion, weights)))
+
+
+def _weight_column(spec: SourceSpec) -> str | None:
+    return None if spec.columns is None else spec.columns.get("weight")
+
+
+def _detected(rows: Sequence[Row]) -> Schema | None:
+    """The schema that most of the rows have."""
+    votes = Counter(position for position in map(_position, rows) if position is not None)
+    return SCHEMAS[votes.most_common(1)[0][0]] if votes else None
 
 
 def _position(row: Row) -> int | None:

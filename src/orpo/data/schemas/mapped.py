@@ -1,14 +1,17 @@
 """The `columns` of a source: a map from what pairs are made of to the columns that hold it.
 
-It has one of three forms, each with `prompt` or `messages`, and `system` where there is one:
+It has one of four forms, each with `prompt` or `messages`, and `system` where there is one:
 
 * `{chosen, rejected}`: a column for each response;
+* `{response}`: a column with the only response, to be imitated; or, with `label`, a good or a bad one;
 * `{responses: [a, b], preferred, values: {label: 0 | 1 | tie}}`: two responses, and a column (or several
   votes) whose labels say which one is better;
 * `{candidates, text, score | rank}`: a column with a list of objects, and the keys of text and score in them.
 
-`prompt` with `chosen` and `rejected` of text is text that they continue, as in columns of these names;
-`messages` is always a chat: a list of messages, or the text of the user's turn.
+`prompt` with responses of text in columns of their own is text that they continue, but for the second form of
+pairs; `messages` is always a chat: a list of messages, or the text of the user's turn.
+
+`weight`, a column of numbers above 0, goes with each form, or alone where the columns' names tell the rest.
 """
 
 from __future__ import annotations
@@ -24,27 +27,35 @@ from orpo.data.schemas.compared import FIRST, SECOND, TIED, Compared, Labels
 from orpo.data.schemas.context import Context
 from orpo.data.schemas.paired import Paired
 from orpo.data.schemas.scored import Listed
+from orpo.data.schemas.single import Answered
+from orpo.data.schemas.unpaired import Unpaired
 from orpo.errors import ConfigError
 from orpo.text import printable
 
 _CONTEXT = ("prompt", "messages", "system")
+_WEIGHT = "weight"
 _FORMS = {
     "chosen": ("chosen", "rejected"),
+    "response": ("response", "label"),
     "responses": ("responses", "preferred", "values"),
     "candidates": ("candidates", "text", "score", "rank"),
 }
-_COLUMN_KEYS = (*_CONTEXT, "chosen", "rejected", "responses", "preferred", "candidates")
+_OPTIONAL = ("label",)
+_COLUMN_KEYS = (
+    *(*_CONTEXT, "chosen", "rejected", "response", "label", "responses", "preferred", "candidates"),
+    _WEIGHT,
+)
 _VERDICTS: dict[Any, float] = {0: FIRST, 1: SECOND, TIE: TIED}
 
 _HINT = (
-    "The forms are {prompt, chosen, rejected}, {prompt, responses: [a, b], preferred, values: "
-    "{label: 0, label: 1, label: tie}} and {prompt, candidates, text, score or rank}; `messages` in place of "
-    "`prompt` makes a chat, and `system` may be added."
+    "The forms are {prompt, chosen, rejected}, {prompt, response} with or without label, {prompt, responses: "
+    "[a, b], preferred, values: {label: 0, label: 1, label: tie}} and {prompt, candidates, text, score or "
+    "rank}; `messages` in place of `prompt` makes a chat, and `system` and `weight` may be added."
 )
 
 
-def mapped_schema(columns: Mapping[str, Any], rows: Sequence[Row], name: str) -> Schema:
-    """The schema that `columns` describe.
+def mapped_schema(columns: Mapping[str, Any], rows: Sequence[Row], name: str) -> Schema | None:
+    """The schema that `columns` describe; None if they say nothing but which column holds weights.
 
     Args:
         columns: see above; keys with None count as absent.
@@ -55,19 +66,27 @@ def mapped_schema(columns: Mapping[str, Any], rows: Sequence[Row], name: str) ->
         ConfigError: with everything that is wrong.
     """
     given = {key: value for key, value in columns.items() if value is not None}
-    problems = [*_form_problems(given), *_value_problems(given)] or [*_column_problems(given, rows)]
+    is_weight_alone = given.keys() == {_WEIGHT}
+    problems = [*(() if is_weight_alone else _form_problems(given)), *_value_problems(given)]
+    problems = problems or [*_column_problems(given, rows)]
     if problems:
         raise ConfigError("\n".join([f"{name}: `columns` is wrong:", *_indented(problems)]), hint=_HINT)
+    if is_weight_alone:
+        return None
     return Schema("columns", "as the source's `columns` say", lambda values: True, only(_layout(given)))
 
 
 def _layout(given: Mapping[str, Any]) -> Layout:
     system = given.get("system")
     chat = Context(given.get("messages", given.get("prompt")), system=system)
+    is_plain = "prompt" in given and system is None
+    continued = Context(given["prompt"], plain=True) if is_plain else chat
     if "chosen" in given:
-        is_plain = "prompt" in given and system is None
-        context = Context(given["prompt"], plain=True) if is_plain else chat
-        return Paired(context, given["chosen"], given["rejected"])
+        return Paired(continued, given["chosen"], given["rejected"])
+    if "label" in given:
+        return Unpaired(continued, given["response"], given["label"])
+    if "response" in given:
+        return Answered(continued, given["response"])
     if "responses" in given:
         first, second = given["responses"]
         return Compared(chat, (first, second), Labels(tuple(_names(given["preferred"])), _verdicts(given)))
@@ -90,13 +109,13 @@ def _form_problems(given: Mapping[str, Any]) -> Iterator[str]:
     form = _FORMS[starts[0]]
     required = (*form[:2], "score or rank") if starts[0] == "candidates" else form
     for key in required:
-        if not given.keys() & set(key.split(" or ")):
+        if key not in _OPTIONAL and not given.keys() & set(key.split(" or ")):
             yield f"`{key}` is missing beside `{next(key for key in form if key in given)}`"
     for one, other in (("prompt", "messages"), ("score", "rank")):
         if one in given and other in given:
             yield f"`{one}` and `{other}` exclude each other"
     for key in given:
-        if key not in (*_CONTEXT, *form):
+        if key not in (*_CONTEXT, *form, _WEIGHT):
             yield f"`{key}` is not one of the keys"
 
 

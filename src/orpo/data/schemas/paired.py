@@ -15,9 +15,9 @@ from orpo.data.schemas.base import (
     Schema,
     Settings,
     Values,
+    examples_by_row,
     has,
     only,
-    examples_by_row,
     present,
 )
 from orpo.data.schemas.context import Context, is_conversation
@@ -51,6 +51,7 @@ class Paired:
     """A column that says `tie` where neither is better."""
 
     options: frozenset[str] = frozenset()
+    joins_rows: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -75,6 +76,7 @@ class Transcribed:
 
     columns: tuple[str, ...] = ("chosen", "rejected")
     options: frozenset[str] = frozenset()
+    joins_rows: bool = False
 
     def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
         """See `Layout`."""

@@ -18,9 +18,9 @@ from orpo.data.schemas.base import (
     Schema,
     Settings,
     Values,
+    examples_by_row,
     has,
     only,
-    examples_by_row,
     present,
 )
 from orpo.data.schemas.context import Context
@@ -98,6 +98,7 @@ class Listed:
     """Whether `score` is a rank."""
 
     options: frozenset[str] = _OPTIONS
+    joins_rows: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -132,6 +133,7 @@ class Consecutive:
     response: str
     score: str
     options: frozenset[str] = _OPTIONS
+    joins_rows: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
-"""Rows that hold one response to imitate and nothing to compare it with, as supervised fine-tuning has them."""
+"""Rows that hold one response to imitate, and nothing to compare it with: data of supervised fine-tuning."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from orpo.data.columns import spells_messages
 from orpo.data.names import RESPONSE_NAMES, rivals
@@ -27,7 +27,7 @@ class Answered:
     """Reads the response; raises UnusableRowError."""
 
     options: frozenset[str] = frozenset()
-    joins_rows: ClassVar[bool] = False
+    joins_rows: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -90,12 +90,21 @@ def _prompted(response: str, *, system: bool) -> Callable[[Values], bool]:
     return fits
 
 
-def _texts(*columns: str) -> Callable[[Values], bool]:
-    """A test for rows with text in all of these columns."""
-    return lambda values: all(_is_text(values.get(column)) for column in columns)
+def _are_texts(values: Values, *columns: str) -> bool:
+    return all(_is_text(values.get(column)) for column in columns)
 
 
 SINGLE = (
+    _schema(
+        "Alpaca",
+        "`output` answers `instruction`",
+        Answered(
+            Context("instruction", system="system", input="input", history="history"),
+            "output",
+            answer=text_answer,
+        ),
+        lambda values: _are_texts(values, "instruction", "output"),
+    ),
     *(
         _schema(
             "single responses",
@@ -115,21 +124,17 @@ SINGLE = (
         for response in RESPONSE_NAMES
     ),
     _schema(
-        "Alpaca",
-        "`output` answers `instruction`",
-        Answered(
-            Context("instruction", system="system", input="input", history="history"),
-            "output",
-            answer=text_answer,
-        ),
-        _texts("instruction", "output"),
+        "OpenOrca",
+        "`response` answers `question` after `system_prompt`",
+        Answered(Context("question", system="system_prompt"), "response", answer=text_answer),
+        lambda values: "system_prompt" in values and _are_texts(values, "question", "response"),
     ),
     *(
         _schema(
             "questions and answers",
             f"`{response}` answers `question`",
             Answered(Context("question", system="system"), response, answer=text_answer),
-            _texts("question", response),
+            lambda values, response=response: _are_texts(values, "question", response),
         )
         for response in ("answer", "response")
     ),

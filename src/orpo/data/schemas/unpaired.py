@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orpo.data.columns import label_of
-from orpo.data.pairs import Example, Pair, Prompt, RowCounts, UnusableRowError
+from orpo.data.pairs import Example, Prompt, RowCounts, UnusableRowError
 from orpo.data.rows import Row
 from orpo.data.schemas.base import Schema, Settings, Values, only, present
 from orpo.data.schemas.context import Context
-from orpo.data.shapes import answered_prompt, any_answer, is_message, is_messages, make_pair
+from orpo.data.shapes import answered_prompt, any_answer, is_message, is_messages, make_pair, make_single
 
 UNPAIRED = "unpaired: needs an objective that takes them"
 
-_LABELS = {"true": True, "false": False}
+_LABELS = {"true": True, "false": False, "1.0": True, "0.0": False}
+"""Meanings of labels, spelt as by `label_of`."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Unpaired:
     completion: str
     label: str = "label"
     options: frozenset[str] = frozenset()
+    joins_rows: bool = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -38,7 +40,7 @@ class Unpaired:
         return (*self.context.columns, self.completion, self.label)
 
     def examples(self, rows: Iterable[Row], settings: Settings, counts: RowCounts) -> Iterator[Example]:
-        """See `Layout`; both rows of a pair are kept, or dropped, and the others are dropped."""
+        """See `Layout`; both rows of a pair are kept or dropped together, and the others come last."""
         waiting: dict[Prompt, _Waiting] = defaultdict(_Waiting)
         for row in rows:
             try:
@@ -49,9 +51,12 @@ class Unpaired:
             partner = waiting[prompt].partner_of(_Response(text, row.where), is_desirable)
             if partner is not None:
                 yield from _pair(prompt, *partner, counts)
-        for responses in waiting.values():
-            for response in (*responses.desirable, *responses.undesirable):
-                counts.drop(UNPAIRED, response.where)
+        for prompt, responses in waiting.items():
+            for response, is_desirable in responses.left():
+                if settings.keep_unpaired:
+                    yield from _single(prompt, response, is_desirable, counts)
+                else:
+                    counts.drop(UNPAIRED, response.where)
 
     def _read(self, row: Row) -> tuple[Prompt, str, bool]:
         label = _LABELS.get(label_of(present(row.values, self.label)) or "")
@@ -85,8 +90,15 @@ class _Waiting:
         other = others.popleft()
         return (response, other) if is_desirable else (other, response)
 
+    def left(self) -> Iterator[tuple[_Response, bool]]:
+        """The responses that have found no partner, and whether they are desirable."""
+        yield from ((response, True) for response in self.desirable)
+        yield from ((response, False) for response in self.undesirable)
 
-def _pair(prompt: Prompt, desirable: _Response, undesirable: _Response, counts: RowCounts) -> Iterator[Pair]:
+
+def _pair(
+    prompt: Prompt, desirable: _Response, undesirable: _Response, counts: RowCounts
+) -> Iterator[Example]:
     try:
         pair = make_pair(prompt, desirable.text, undesirable.text, desirable.where)
     except UnusableRowError as unusable:
@@ -97,8 +109,19 @@ def _pair(prompt: Prompt, desirable: _Response, undesirable: _Response, counts: 
         yield pair
 
 
+def _single(prompt: Prompt, response: _Response, is_desirable: bool, counts: RowCounts) -> Iterator[Example]:
+    try:
+        single = make_single(prompt, response.text, response.where, is_desirable=is_desirable)
+    except UnusableRowError as unusable:
+        counts.drop(unusable.reason, response.where)
+    else:
+        counts.kept += 1
+        yield single
+
+
 def _is_label(value: Any) -> bool:
-    return label_of(value) in _LABELS
+    """Whether a value can be nothing else; numbers can be classes of any kind."""
+    return label_of(value) in ("true", "false")
 
 
 def _labelled(completion: str, fits: Callable[[Any], bool]) -> Callable[[Values], bool]:

@@ -9,6 +9,7 @@ import pytest
 
 from orpo.data.rows import Row
 from orpo.data.schemas.detect import choose_schema
+from orpo.data.spec import SourceSpec
 from orpo.errors import ConfigError, DataError
 from tests.preferences import assistant, load, user
 
@@ -21,7 +22,7 @@ SCORED = {"instruction": "q", "completions": [{"response": t, "overall_score": l
 
 def detected(*rows: dict[str, Any]) -> str:
     return choose_schema(
-        [Row(f"row {i}", row) for i, row in enumerate(rows, 1)], "a.jsonl", None, "train"
+        [Row(f"row {i}", row) for i, row in enumerate(rows, 1)], "a.jsonl", SourceSpec("a.jsonl"), "train"
     ).name
 
 
@@ -56,6 +57,8 @@ def test_most_rows_decide() -> None:
         {"prompt": "a", "chosen": ["b"], "rejected": ["c"]},
         {"prompt": "a", "chosen": "[{'role': 'user', 'content': 'a'}]", "rejected": "[{'role': 'user'}]"},
         {"prompt": "a", "completion": "b", "label": "sports"},
+        {"prompt": "a", "response": "b", "helpfulness": 4},
+        {"prompt": "a", "response": "b", "rejected_response": "c"},
         {"text": "a"},
     ],
 )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orpo.errors import ConfigError
-from tests.preferences import assistant, load, system, texts, turns, user
+from tests.preferences import assistant, load, pairs_of, singles_of, system, texts, turns, user
 
 PAIR = {"question": "q", "good": "yes", "bad": "no", "sys": "s"}
 LABELLED = {"question": "q", "a": "one", "b": "two", "label": 1}
@@ -29,7 +29,7 @@ RANKED = {
 )
 def test_chosen_and_rejected_by_other_names(columns: dict[str, str], prompt: Any, tmp_path: Path) -> None:
     table = load(tmp_path, [PAIR], columns=columns | {"chosen": "good", "rejected": "bad"})
-    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in table] == [(prompt, "yes", "no")]
+    assert [(pair.prompt, pair.chosen, pair.rejected) for pair in pairs_of(table)] == [(prompt, "yes", "no")]
     assert table.sources[0].detected == "columns (as the source's `columns` say)"
     assert set(table.sources[0].unused_columns) == {"question", "good", "bad", "sys"} - {
         "good",
@@ -40,7 +40,7 @@ def test_chosen_and_rejected_by_other_names(columns: dict[str, str], prompt: Any
 
 def test_messages_under_other_names_need_no_prompt(tmp_path: Path) -> None:
     row = {"good": [user("q"), assistant("yes")], "bad": [user("q"), assistant("no")]}
-    (pair,) = load(tmp_path, [row], columns={"chosen": "good", "rejected": "bad"})
+    (pair,) = pairs_of(load(tmp_path, [row], columns={"chosen": "good", "rejected": "bad"}))
     assert (pair.prompt, pair.chosen) == (turns(user("q")), "yes")
 
 
@@ -101,6 +101,36 @@ def test_candidates_with_a_score_or_a_rank(order: dict[str, str], tmp_path: Path
     assert len(load(tmp_path, [RANKED], columns=columns, policy="all-above-margin")) == 3
 
 
+@pytest.mark.parametrize(
+    ("columns", "prompt"),
+    [
+        ({"prompt": "question"}, "q"),
+        ({"messages": "question"}, turns(user("q"))),
+        ({"prompt": "question", "system": "sys"}, turns(system("s"), user("q"))),
+    ],
+)
+def test_a_response_alone_is_one_to_imitate(columns: dict[str, str], prompt: Any, tmp_path: Path) -> None:
+    table = load(tmp_path, [PAIR], columns=columns | {"response": "good"})
+    assert [(one.prompt, one.response, one.is_desirable) for one in singles_of(table)] == [
+        (prompt, "yes", True)
+    ]
+    assert "bad" in table.sources[0].unused_columns
+
+
+def test_a_conversation_may_be_the_response(tmp_path: Path) -> None:
+    row = {"talk": [user("q"), assistant("a"), user("r"), assistant("yes")], "label": "sports"}
+    (single,) = singles_of(load(tmp_path, [row], columns={"response": "talk"}))
+    assert (single.prompt, single.response) == (turns(user("q"), assistant("a"), user("r")), "yes")
+
+
+def test_a_response_with_a_label_is_paired_where_a_prompt_has_both(tmp_path: Path) -> None:
+    labels = (True, 0, "1", "false", 7)
+    rows = [{"q": "a", "r": f"r{number}", "good": label} for number, label in enumerate(labels)]
+    table = load(tmp_path, rows, columns={"messages": "q", "response": "r", "label": "good"})
+    assert texts(table) == [("r0", "r1"), ("r2", "r3")]
+    assert table.counts.dropped == {"label not understood in `good`": 1}
+
+
 FORM = {"prompt": "question", "responses": ["a", "b"], "preferred": "label", "values": {"1": 0, "2": 1}}
 
 
@@ -112,6 +142,9 @@ FORM = {"prompt": "question", "responses": ["a", "b"], "preferred": "label", "va
         ({"chosen": "a", "candidates": "b"}, "expected the keys of one form, got `chosen`, `candidates`"),
         ({"prompt": "question", "chosen": "a"}, "`rejected` is missing beside `chosen`"),
         ({"candidates": "a", "text": "t"}, "`score or rank` is missing beside `candidates`"),
+        ({"prompt": "question", "label": "label"}, "`response` is missing beside `label`"),
+        ({"response": "a", "rejected": "b"}, "expected the keys of one form, got `response`, `rejected`"),
+        ({"response": "a", "label": 7}, "`label`: expected a name, got 7"),
         (FORM | {"values": None}, "`values` is missing beside `responses`"),
         (FORM | {"messages": "question"}, "`prompt` and `messages` exclude each other"),
         (FORM | {"reponse": "a"}, "`reponse` is not one of the keys"),

@@ -9,7 +9,8 @@ import pytest
 
 from orpo.data.pairs import Message
 from orpo.data.schemas.registry import SCHEMAS
-from tests.preferences import assistant, load, system, turns, user
+from tests.preferences import assistant, load, pairs_of, system, turns, user
+from tests.unit.data.schemas.test_single import SINGLE_CASES
 
 ASKED = turns(user("q"))
 CHAT = turns(user("a"), assistant("b"), user("q"))
@@ -332,7 +333,7 @@ CASES: dict[str, Case] = {
 def test_a_known_data_set_loads_with_nothing_said_about_its_columns(name: str, tmp_path: Path) -> None:
     schema, row, prompt = CASES[name]
     table = load(tmp_path, [row])
-    (pair,) = table
+    (pair,) = pairs_of(table)
     (report,) = table.sources
     assert report.schema == schema
     assert (pair.prompt, pair.chosen, pair.rejected) == (prompt, "yes", "no")
@@ -348,4 +349,5 @@ def test_columns_that_are_read_are_not_called_unused(tmp_path: Path) -> None:
 
 def test_every_schema_is_that_of_some_case_here_or_has_tests_of_its_own() -> None:
     elsewhere = {"PKU-SafeRLHF", "HelpSteer2", "KTO rows", "KTO conversations", "answers to messages"}
-    assert {schema.name for schema in SCHEMAS} == {case[0] for case in CASES.values()} | elsewhere
+    cases = {case[0] for case in (*CASES.values(), *SINGLE_CASES.values())}
+    assert {schema.name for schema in SCHEMAS} == cases | elsewhere

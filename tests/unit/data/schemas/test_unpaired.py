@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from orpo.data.pairs import Pair, Single
+from orpo.data.read import read_examples
+from orpo.data.spec import SourceSpec
 from orpo.errors import DataError
-from tests.preferences import assistant, load, system, texts, turns, user
+from tests.datafiles import write_rows
+from tests.preferences import assistant, load, pairs_of, system, texts, turns, user
 
 UNPAIRED = "unpaired: needs an objective that takes them"
 
@@ -39,7 +43,7 @@ def test_prompts_are_the_same_only_with_all_their_turns(tmp_path: Path) -> None:
         kto([system("s"), user("q")], [assistant("no")], False),
         kto([user("q")], assistant("no"), False),
     ]
-    (pair,) = load(tmp_path, rows)
+    (pair,) = pairs_of(load(tmp_path, rows))
     assert (pair.prompt, pair.chosen, pair.rejected) == (turns(user("q")), "yes", "no")
 
 
@@ -56,7 +60,7 @@ def test_conversations_with_a_label_are_split_before_the_last_turn(messages: str
         {messages: [{"from": "human", "value": "q"}, {"from": "gpt", "value": text}], "label": label}
         for text, label in (("no", False), ("yes", True))
     ]
-    (pair,) = load(tmp_path, rows)
+    (pair,) = pairs_of(load(tmp_path, rows))
     assert (pair.prompt, pair.chosen, pair.rejected) == (turns(user("q")), "yes", "no")
 
 
@@ -81,6 +85,43 @@ def test_both_rows_of_a_pair_that_teaches_nothing_are_dropped(tmp_path: Path) ->
     rows = [kto("q", "a", True), kto("q", "b", False), kto("r", "same", True), kto("r", "same", False)]
     table = load(tmp_path, rows)
     assert (table.counts.kept, table.counts.dropped) == (2, {"identical responses": 2})
+
+
+LEFT_OVER = [
+    kto("q", "good 1", True),
+    kto("r", "lonely", False),
+    kto("q", "bad 1", False),
+    kto("q", "good 2", True),
+    kto("s", " ", True),
+    kto("t", "only", True),
+]
+
+
+def test_responses_without_a_counterpart_are_kept_where_they_are_wanted(tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", LEFT_OVER)
+    table = read_examples([SourceSpec(str(path))], role="train", keep_unpaired=True)
+    assert list(table) == [
+        Pair("q", "good 1", "bad 1", f"{path}:1"),
+        Single("q", "good 2", is_desirable=True, where=f"{path}:4"),
+        Single("r", "lonely", is_desirable=False, where=f"{path}:2"),
+        Single("t", "only", is_desirable=True, where=f"{path}:6"),
+    ]
+    assert (table.counts.read, table.counts.kept) == (6, 5)
+    assert table.counts.dropped == {"empty response": 1}
+
+
+def test_they_are_dropped_with_a_reason_where_they_are_not(tmp_path: Path) -> None:
+    table = load(tmp_path, LEFT_OVER)
+    assert texts(table) == [("good 1", "bad 1")]
+    assert (table.counts.read, table.counts.kept, table.counts.dropped) == (6, 2, {UNPAIRED: 4})
+
+
+def test_numbers_are_labels_only_where_the_column_is_named_as_one(tmp_path: Path) -> None:
+    rows = [kto("q", "yes", 1), kto("q", "no", "0")]
+    with pytest.raises(DataError, match="the columns do not make preference pairs"):
+        load(tmp_path, rows)
+    columns = {"prompt": "prompt", "response": "completion", "label": "label"}
+    assert texts(load(tmp_path, rows, columns=columns)) == [("yes", "no")]
 
 
 def test_no_prompt_with_both_labels_is_an_error_that_says_so(tmp_path: Path) -> None:
