@@ -189,23 +189,29 @@ class Watch(threading.Thread):
         self._finished = threading.Event()
 
     def run(self) -> None:
-        me = psutil.Process()
-        while not self._finished.wait(0.25):
-            resident = me.memory_info().rss
-            children = 0
-            for child in me.children(recursive=True):
-                try:
-                    children += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.looks.append(
-                Look(time.perf_counter() - self._since, self.examples, resident, resident + children)
-            )
+        """Look at once, now and then, and at the end."""
+        finished = False
+        while not finished:
+            self._look()
+            finished = self._finished.wait(0.25)
+        self._look()
 
     def finish(self) -> None:
         """Stop looking."""
         self._finished.set()
         self.join()
+
+    def _look(self) -> None:
+        me = psutil.Process()
+        resident = me.memory_info().rss
+        children = 0
+        for child in me.children(recursive=True):
+            try:
+                children += child.memory_info().rss
+            except psutil.NoSuchProcess:
+                continue
+        seconds = time.perf_counter() - self._since
+        self.looks.append(Look(seconds, self.examples, resident, resident + children))
 
 
 def prepare_and_watch(path: Path, setup: Setup) -> dict[str, Any]:

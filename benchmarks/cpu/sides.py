@@ -7,18 +7,15 @@ global batch as one micro-batch unless they say otherwise.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import datasets
 import torch
-from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 
 from orpo.batch import Layout
 from orpo.config.schema import TrainingSection
-from orpo.data.pairs import TokenizedPair
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.load import padding_id
@@ -28,6 +25,7 @@ from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
 from orpo.training.loop import TrainingLoop
 
+from .trl_peer import trl_trainer
 from .workload import Workload
 
 LAMBDA = 0.1
@@ -100,20 +98,14 @@ class Trl:
     """TRL's ORPOTrainer."""
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # TRL announces that ORPO is experimental
-            from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-        class SameIds(ORPOTrainer):
-            """TRL's trainer on rows that are tokenised already."""
-
-            def tokenize_row(self, feature: dict[str, Any], model: object = None) -> dict[str, Any]:
-                return {k: v for k, v in feature.items() if k.endswith(("_ids", "_mask", "_labels"))}
-
         datasets.disable_progress_bars()
         with tempfile.TemporaryDirectory() as folder:
-            config = ORPOConfig(
-                output_dir=folder,
+            trainer = trl_trainer(
+                workload.new_model(),
+                workload.pairs,
+                workload.tokenizer,
+                folder,
+                callbacks=[callback],
                 beta=LAMBDA,
                 max_length=workload.size.max_length,
                 per_device_train_batch_size=workload.size.batch_size,
@@ -122,40 +114,12 @@ class Trl:
                 lr_scheduler_type="constant",
                 bf16=False,
                 use_cpu=True,
-                activation_checkpointing=False,
                 logging_steps=1,
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
                 dataloader_pin_memory=False,
-                remove_unused_columns=False,
                 **OPTIMISATION,
-            )
-            trainer = SameIds(
-                model=workload.new_model(),
-                args=config,
-                train_dataset=Dataset.from_list([_trl_row(pair) for pair in workload.pairs]),
-                processing_class=workload.tokenizer,
-                callbacks=[callback],
             )
             trainer.remove_callback(PrinterCallback)
             trainer.train()
-
-
-def _trl_row(pair: TokenizedPair) -> dict[str, Any]:
-    """A row as TRL's own tokenize_row would write it, and the texts that its constructor looks for."""
-    prompt = list(pair.prompt)
-    row: dict[str, Any] = {
-        "prompt": "",
-        "prompt_input_ids": prompt,
-        "prompt_attention_mask": [1] * len(prompt),
-    }
-    for side, response in (("chosen", list(pair.chosen)), ("rejected", list(pair.rejected))):
-        row[side] = ""
-        row[f"{side}_input_ids"] = prompt + response
-        row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(response))
-        row[f"{side}_labels"] = [-100] * len(prompt) + response
-    return row
 
 
 OURS: dict[str, Side] = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import torch
 from counting import memory_terms, peak_flops, useful_flops
+from cpu.trl_peer import trl_trainer
 from peft import LoraConfig
 from results import Record
 from timing import product_rate
@@ -26,7 +26,6 @@ from orpo.batch import Layout, PackedAttention, PromptTokens
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import split_batch
 from orpo.data.collate import collate
-from orpo.data.pairs import TokenizedPair
 from orpo.errors import ResourceError
 from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
@@ -251,23 +250,17 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
 
 
 def _train_trl(plan: Plan, pairs: Pairs, clock: StepClock, *, use_liger: bool) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TRL announces that ORPO is experimental
-        from datasets import Dataset
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-    class SameIds(ORPOTrainer):
-        """TRL's trainer on rows that are tokenised already."""
-
-        def tokenize_row(self, feature: dict[str, Any], model: object = None) -> dict[str, Any]:
-            return {k: v for k, v in feature.items() if k.endswith(("_ids", "_mask", "_labels"))}
-
     is_cuda = clock.device.type == "cuda"
     lora = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
     micro = min(plan.trl_pairs, pairs.batch_size)
     with tempfile.TemporaryDirectory() as folder:
-        config = ORPOConfig(
-            output_dir=folder,
+        trl_trainer(
+            _model(plan, clock.device, torch.bfloat16),
+            pairs.pairs,
+            dummy_tokenizer(),
+            folder,
+            callbacks=[clock],
+            peft_config=lora if plan.method == "lora" else None,
             beta=LAMBDA,
             max_length=1024,
             per_device_train_batch_size=micro,
@@ -279,39 +272,9 @@ def _train_trl(plan: Plan, pairs: Pairs, clock: StepClock, *, use_liger: bool) -
             train_sampling_strategy="sequential",
             bf16=is_cuda,
             use_cpu=not is_cuda,
-            activation_checkpointing=False,
-            gradient_checkpointing=False,
             use_liger_kernel=use_liger,
             logging_steps=WARMUP_STEPS + plan.steps,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-        )
-        SameIds(
-            model=_model(plan, clock.device, torch.bfloat16),
-            args=config,
-            train_dataset=Dataset.from_list([_trl_row(pair) for pair in pairs.pairs]),
-            processing_class=dummy_tokenizer(),
-            peft_config=lora if plan.method == "lora" else None,
-            callbacks=[clock],
         ).train()
-
-
-def _trl_row(pair: TokenizedPair) -> dict[str, Any]:
-    """A row as TRL's own tokenize_row would write it, and the texts that its constructor looks for."""
-    prompt = list(pair.prompt)
-    row: dict[str, Any] = {
-        "prompt": "",
-        "prompt_input_ids": prompt,
-        "prompt_attention_mask": [1] * len(prompt),
-    }
-    for side, response in (("chosen", list(pair.chosen)), ("rejected", list(pair.rejected))):
-        row[side] = ""
-        row[f"{side}_input_ids"] = prompt + response
-        row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(response))
-        row[f"{side}_labels"] = [-100] * len(prompt) + response
-    return row
 
 
 def _report(name: str, plan: Plan, pairs: Pairs, clock: StepClock, record: Record) -> None:

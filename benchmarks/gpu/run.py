@@ -31,6 +31,9 @@ from results import Record, write_tables
 if TYPE_CHECKING:
     import torch
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+"""Where `cpu` is, whose trainer of TRL's is used."""
+
 SECONDS = 540
 SMOKE_SECONDS = 30.0
 REQUIRED = ("torch", "transformers", "peft", "pydantic", "ruamel.yaml", "zstandard", "psutil")

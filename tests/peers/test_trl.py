@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from datasets import Dataset
+from benchmarks.cpu.trl_peer import trl_row, trl_trainer
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -35,9 +34,8 @@ from tests.metrics import means
 from tests.paths import SHARED, needs_shared
 from tests.tiny import tiny_llama
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # TRL announces that ORPO is experimental
-    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+if TYPE_CHECKING:
+    from trl.experimental.orpo import ORPOTrainer
 
 pytestmark = needs_shared
 
@@ -106,31 +104,14 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {"random-llama": random_llama
 CASES = [(model, source) for model in MODELS for source in ("hh", "alpaca")]
 
 
-def trl_row(pair: TokenizedPair) -> dict[str, list[int]]:
-    """A row as TRL's own tokenize_row would write it."""
-    prompt = list(pair.prompt)
-    row = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
-    for side in ("chosen", "rejected"):
-        response = list(getattr(pair, side))
-        row[f"{side}_input_ids"] = prompt + response
-        row[f"{side}_attention_mask"] = [1] * (len(prompt) + len(response))
-        row[f"{side}_labels"] = [-100] * len(prompt) + response
-    return row
-
-
-class SameIds(ORPOTrainer):
-    """TRL's trainer on rows that are tokenised already."""
-
-    def tokenize_row(self, feature: dict[str, Any], model: object = None) -> dict[str, Any]:
-        return {key: value for key, value in feature.items() if key.endswith(("_ids", "_mask", "_labels"))}
-
-
-def trl_trainer(
+def trainer_of(
     model: PreTrainedModel, batch: Sequence[TokenizedPair], out: str, learning_rate: float
 ) -> ORPOTrainer:
-    rows = [trl_row(pair) | {"prompt": "", "chosen": "", "rejected": ""} for pair in batch]
-    config = ORPOConfig(
-        output_dir=out,
+    return trl_trainer(
+        model,
+        batch,
+        tokenizer(),
+        out,
         beta=LAMBDA,
         max_length=MAX_LENGTH,
         per_device_train_batch_size=len(batch),
@@ -143,16 +124,8 @@ def trl_trainer(
         max_grad_norm=1.0,
         bf16=False,
         use_cpu=True,
-        activation_checkpointing=False,
         logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
         dataloader_pin_memory=False,
-        remove_unused_columns=False,
-    )
-    return SameIds(
-        model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer()
     )
 
 
@@ -167,7 +140,7 @@ def test_loss_metrics_and_every_gradient_equal_trl(
     ours = MODELS[model_name]()
     theirs = copy.deepcopy(ours)
     batch = list(pairs(source, MAX_LENGTH))
-    trainer = trl_trainer(theirs, batch, str(tmp_path), 1e-3)
+    trainer = trainer_of(theirs, batch, str(tmp_path), 1e-3)
     inputs = trainer.data_collator([trl_row(pair) for pair in batch])
     loss, expected = trainer.get_batch_loss_metrics(theirs, inputs)
     loss.backward()
@@ -209,7 +182,7 @@ def test_ten_updates_equal_trl(
     theirs = copy.deepcopy(ours)
     start = {name: p.detach().clone() for name, p in ours.named_parameters()}
     batch = pairs(source, MAX_LENGTH_OF_UPDATES)
-    trl_trainer(theirs, list(batch), str(tmp_path), learning_rate).train()
+    trainer_of(theirs, list(batch), str(tmp_path), learning_rate).train()
 
     settings = TrainingSection(
         batch_size=len(batch),

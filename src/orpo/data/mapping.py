@@ -88,8 +88,8 @@ def _single(rows: Sequence[Row], there: Sequence[str], response: str) -> Iterato
     """A response in each row, and what may say whether it is a good one."""
     label = first_of(LABEL_NAMES, there)
     others = dict.fromkeys(name for row in rows for name in rivals(row.values, {response, label or ""}))
-    doubt = f", and {', '.join(map(json.dumps, others))} no other one and no judgement" if others else ""
-    yield f"response: {_yaml(response)}  # if it is the only one of its row{doubt}"
+    doubt = f": {', '.join(map(json.dumps, others))} may be another, or a judgement" if others else ""
+    yield f"response: {_yaml(response)}  # if it is the only one{doubt}"
     if label is not None:
         yield f"label: {_yaml(label)}  # true or 1 for good responses, false or 0 for bad ones"
 

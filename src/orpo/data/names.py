@@ -12,7 +12,15 @@ from orpo.data.columns import is_blank
 PROMPT_NAMES = ("prompt", "instruction", "question", "query", "input", "context", "history", "conversation")
 CHOSEN_NAMES = ("chosen", "preferred", "accepted", "better", "positive")
 REJECTED_NAMES = ("rejected", "dispreferred", "worse", "negative")
-LABEL_NAMES = ("preference", "label", "labels", "winner", "better_response_id", "overall_preference")
+LABEL_NAMES = (
+    "preference",
+    "label",
+    "labels",
+    "winner",
+    "better_response_id",
+    "overall_preference",
+    "kto_tag",
+)
 TEXT_NAMES = ("text", "response", "answer", "output", "completion", "content")
 SCORE_NAMES = ("score", "overall_score", "rating", "reward")
 RANK_NAMES = ("rank", "ranking")

@@ -8,6 +8,7 @@ from typing import Protocol, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -25,7 +26,12 @@ KEEP_BYTES = {"cpu": 128 * 2**20, "cuda": 2 * 2**30}
 """Head outputs kept for the backward pass of a single pair, which saves computing them again."""
 
 MIN_ROWS = 256
-"""However large the vocabulary: products of fewer rows are slower for each of them (benchmarks/head.py)."""
+"""However large the vocabulary: with fewer, a product takes longer for each of them."""
+
+
+SMALL_OUTPUTS = 2**18
+"""Head outputs on a processor up to which whole logits take less time (benchmarks/head.py): with so few, what
+takes the time is calling operators, and the fused head calls more of them."""
 
 
 class OutputHead(Protocol):
@@ -58,6 +64,9 @@ class FusedHead:
         weight_gradient: Tensor | None = None,
     ) -> Tensor:
         """The same with other parameters in the place of the layer's; see `target_log_probs`."""
+        is_small = hidden.device.type == "cpu" and len(hidden) * len(weight) <= SMALL_OUTPUTS
+        if is_small and weight_gradient is None:
+            return logits_log_probs(self.transform(F.linear(hidden, weight, bias)), targets)
         return target_log_probs(
             hidden,
             weight,

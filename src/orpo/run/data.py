@@ -14,7 +14,7 @@ from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from orpo.config import DataSection, SourceSection
-from orpo.data import Example, SourceSpec, SourceStream, hold_out, stream_examples
+from orpo.data import Example, MemorySource, SourceSpec, SourceStream, hold_out, stream_examples
 from orpo.data.max_length import resolve_max_length
 from orpo.data.mixture import Ingredient, Share, mix, require_weights
 from orpo.data.preparation import PreparedSource, Reading, Recipe, Tokenization, prepare_source
@@ -154,12 +154,14 @@ def _open(
     """The sources of one use, or the rows that take their place."""
     reading = Reading(role=use, transcripts="text" if config.template == "none" else "messages")
     if rows is not None:
-        return [_opened(SourceSection(path=IN_MEMORY), reading, rows)]
+        # What says how to read a single source is about the rows that replace it.
+        section = sections[0] if len(sections) == 1 else SourceSection(path=IN_MEMORY)
+        return [_opened(section, reading, MemorySource(rows, SourceSpec(**section.reading())))]
     require_weights([one.path for one in sections], [one.weight for one in sections])
     return [_opened(one, reading, SourceSpec(**one.reading())) for one in sections]
 
 
-def _opened(section: SourceSection, reading: Reading, source: SourceSpec | Rows) -> _Opened:
+def _opened(section: SourceSection, reading: Reading, source: SourceSpec | MemorySource) -> _Opened:
     stream = stream_examples(
         source, role=reading.role, transcripts=reading.transcripts, keep_unpaired=reading.keep_unpaired
     )
@@ -192,7 +194,7 @@ def _prepare(
 
 def _mixture(opened: Sequence[_Opened], prepared: Sequence[PreparedSource], seed: int) -> _Mixture:
     ingredients = [
-        Ingredient(one.section.path, len(made.pairs), one.section.weight, one.section.max_rows)
+        Ingredient(one.stream.name, len(made.pairs), one.section.weight, one.section.max_rows)
         for one, made in zip(opened, prepared, strict=True)
     ]
     return _Mixture(prepared, mix(ingredients, seed))

@@ -126,6 +126,7 @@ def test_rows_in_memory_take_the_map_of_the_source_that_they_replace() -> None:
     [
         ({"prompt": "q", "response": "a", "stars": 4, "score": 4}, {"response": "response"}),
         ({"prompt": "q", "completion": "a", "label": 1}, {"response": "completion", "label": "label"}),
+        ({"prompt": "q", "output": "a", "kto_tag": True}, {"response": "output", "label": "kto_tag"}),
         ({"prompt": "q", "answer": "a", "model_answer": "b"}, {"response": "answer"}),
     ],
 )
@@ -135,8 +136,8 @@ def test_a_response_beside_what_may_be_a_judgement_is_mapped_with_a_question(
     text = mapping_hint([Row("a.jsonl:1", values)], SourceSpec("a.jsonl"))
     assert suggested(text)["columns"] == {"messages": "prompt", **columns}
     others = values.keys() - {"prompt", "stars", *columns.values()}
-    assert "if it is the only one of its row" in text
-    assert all(f'"{other}" no other one and no judgement' in text for other in others)
+    assert "if it is the only one" in text
+    assert all(f'"{other}" may be another, or a judgement' in text for other in others)
     assert refused(tmp_path, [values]) == {"messages": "prompt", **columns}
 
 

@@ -180,6 +180,34 @@ def test_what_is_not_known_is_left_to_the_model(kind: type[LlamaForCausalLM]) ->
     assert find_head(model) is None
 
 
+@pytest.mark.parametrize(
+    ("model_type", "settings"),
+    [("llama", {"tie_word_embeddings": True}), ("phi", {}), ("gemma2", {"final_logit_softcapping": 2.0})],
+)
+def test_small_problems_take_whole_logits(
+    model_type: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = sum(len(p.prompt) - 1 + len(p.chosen) + len(p.rejected) for p in PAIRS)
+    monkeypatch.setattr(head_module, "SMALL_OUTPUTS", 64 * scored)
+    with monkeypatch.context() as patch:
+        patch.setattr(head_module, "target_log_probs", None)  # not called
+        assert_like_whole_logits(tiny(model_type, **settings))
+    monkeypatch.setattr(head_module, "SMALL_OUTPUTS", 64 * scored - 1)
+    monkeypatch.setattr(head_module, "logits_log_probs", None)
+    assert_like_whole_logits(tiny(model_type, **settings))
+
+
+def test_a_small_part_adds_to_the_gradient_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_module, "SMALL_OUTPUTS", 2**18)
+    head = FusedHead(nn.Linear(8, 64, bias=False), LogitTransform())
+    weight, total = head.layer.weight, torch.zeros(64, 8)
+    states, targets = torch.randn(5, 8), torch.arange(5)
+    head.log_probs(states, weight, None, targets, total).sum().backward()
+    assert weight.grad is None
+    head(states, targets).sum().backward()
+    torch.testing.assert_close(total, weight.grad)
+
+
 def test_looking_for_the_head_leaves_no_trace() -> None:
     model = tiny_llama(initializer_range=0.3)
     ids = torch.tensor([[5, 6, 7]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
 from orpo.batch import Layout, MicroBatch, PromptTokens, Scores
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
+from orpo.modeling import scorer as scorer_module
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.lora import add_lora
 from orpo.modeling.scorer import PairScorer
+from orpo.ops.memory import memory_meter
 from tests.tiny import tiny_llama
 
 PAIRS = [
@@ -109,6 +112,22 @@ def test_adapters_take_part(layout: Layout) -> None:
     merged: PreTrainedModel = model.merge_and_unload()  # type: ignore[assignment]
     torch.testing.assert_close(scores.chosen[0], alone(merged, PAIRS[0].prompt, PAIRS[0].chosen))
     torch.testing.assert_close(scores.rejected[1], alone(merged, PAIRS[1].prompt, PAIRS[1].rejected))
+
+
+@every_layout
+def test_results_that_are_cheap_to_have_again_are_not_kept(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = build_scorer(tiny_llama(layers=8), layout=layout, max_length=16)
+
+    def kept() -> int:
+        """Bytes at most in the forward pass, at whose end most is kept."""
+        return memory_meter(torch.device("cpu"))(lambda: score(scorer, batch))
+
+    batch = micro_batch(layout)
+    lean = kept()
+    monkeypatch.setattr(scorer_module, "recompute_cheap_results", nullcontext)
+    assert lean < 0.85 * kept()
 
 
 @every_layout

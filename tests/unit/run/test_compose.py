@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from orpo.config import load_config
 from orpo.errors import ConfigError, ResourceError
 from orpo.run import TrainingResult, train
 from orpo.rundir import RunDirectory
@@ -145,3 +146,25 @@ def test_gradient_checkpointing_and_lora_work_together(base: Path) -> None:
     assert any(tensor.abs().max() > 0 for name, tensor in changes[0].items() if "lora_B" in name)
     for name, tensor in changes[0].items():
         torch.testing.assert_close(changes[1][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_in_memory_keep_what_says_how_to_read_them_and_nothing_of_where(base: Path) -> None:
+    source = {"path": "gone", "split": "train", "where": {"n": "> 3"}}
+    config = {
+        "model": str(base),
+        "data": {"train": source, "eval": ["gone", {"path": "gone too", "where": {"n": "< 0"}}]},
+        "training": {"max_steps": 1},
+        "output": str(base.with_name("run")),
+    }
+    numbered = [row | {"n": n} for n, row in enumerate(rows(8))]
+    train(config, train_rows=numbered, eval_rows=numbered)
+    stored = load_config(base.with_name("run") / "config.yaml")
+    assert isinstance(stored.config.data.eval, tuple)
+    (kept,), (replaced,) = stored.config.data.train, stored.config.data.eval
+    assert (kept.path, kept.split, kept.where) == ("rows in memory", None, {"n": "> 3"})
+    assert (replaced.path, replaced.where) == ("rows in memory", None)
+    text = (base.with_name("run") / "config.yaml").read_text()
+    assert text.count("path: rows in memory") == 2
+    assert "gone" not in text
+    record = RunDirectory(base.with_name("run")).read_definition()["data"]
+    assert [record[use][0]["kept"] for use in ("train", "eval")] == [4, 8]

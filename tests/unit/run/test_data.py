@@ -177,6 +177,14 @@ def test_limits_change_what_is_used_and_not_what_is_kept(
     assert used == [where for where in origins(whole.train) if where in used]
 
 
+def test_rows_in_memory_are_read_as_the_source_that_they_replace(folder: Path) -> None:
+    judged = [{"q": f"{i}?", "a": "yes", "b": "no", "n": i} for i in range(6)]
+    source = {"path": "gone.jsonl", "columns": {"prompt": "q", "chosen": "a", "rejected": "b"}}
+    data = prepare(folder, judged, train=source | {"where": {"n": "> 1"}, "max_rows": 3})
+    assert len(data.train) == 3
+    assert (data.record["train"][0]["path"], data.record["train"][0]["kept"]) == ("rows in memory", 4)
+
+
 def test_weights_are_all_or_none_before_anything_is_tokenised(folder: Path, tmp_path: Path) -> None:
     sources = [{"path": str(folder / "pairs.jsonl"), "weight": 1}, str(folder / "pairs.jsonl")]
     with pytest.raises(ConfigError, match="either every source of a list has a weight or none"):

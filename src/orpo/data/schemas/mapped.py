@@ -1,4 +1,4 @@
-"""The `columns` of a source: a map from what pairs are made of to the columns that hold it.
+"""The `columns` of a source: a map from what examples are made of to the columns that hold it.
 
 It has one of four forms, each with `prompt` or `messages`, and `system` where there is one:
 
@@ -8,8 +8,8 @@ It has one of four forms, each with `prompt` or `messages`, and `system` where t
   votes) whose labels say which one is better;
 * `{candidates, text, score | rank}`: a column with a list of objects, and the keys of text and score in them.
 
-`prompt` with responses of text in columns of their own is text that they continue, but for the second form of
-pairs; `messages` is always a chat: a list of messages, or the text of the user's turn.
+In the first two forms, a `prompt` of text is continued by responses of text; else, and always with
+`messages`, it makes a chat: a list of messages, or the text of the user's turn.
 
 `weight`, a column of numbers above 0, goes with each form, or alone where the columns' names tell the rest.
 """

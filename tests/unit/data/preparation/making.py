@@ -126,10 +126,10 @@ def start_process(folder: Path, *, workers: int = 1, freely: int = 0) -> subproc
         tokenizer().save_pretrained(folder / "tokenizer")
         (folder / "script.py").write_text(_SCRIPT, encoding="utf-8")
     arguments: list[Any] = [sys.executable, folder / "script.py", folder, workers, freely]
-    root = Path(__file__).parents[4]
+    paths = [str(Path(__file__).parents[4]), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [str(argument) for argument in arguments],
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
