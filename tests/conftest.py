@@ -11,12 +11,14 @@ import torch
 
 torch.set_num_threads(1)
 
+_cache = tempfile.TemporaryDirectory(prefix="orpo-cache-")
+# At once: modules of tests copy the environment for the processes that they start.
+os.environ["ORPO_CACHE"] = _cache.name
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Tests never touch the user's cache; the processes that they start do not either."""
-    cache = tempfile.TemporaryDirectory(prefix="orpo-cache-")
-    config.add_cleanup(cache.cleanup)
-    os.environ["ORPO_CACHE"] = cache.name
+
+def pytest_unconfigure() -> None:
+    """Tests never touch the user's cache; what they have put into theirs goes with them."""
+    _cache.cleanup()
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ LABELS = {
     "ours, definition trl": "ours, `definition: trl`",
     "ours, selective": "ours, selective checkpointing",
     "ours, selective, definition trl": "ours, selective checkpointing, `definition: trl`",
+    "ours, checkpointed": "ours, layers checkpointed",
     "ours, max_tokens auto": "ours, `max_tokens: auto`",
     "ours, one pair at a time": "ours, one pair at a time",
 }

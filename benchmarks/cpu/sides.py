@@ -56,8 +56,8 @@ class Ours:
     max_tokens: int | Literal["auto"] = 10**9
     """Tokens of a micro-batch at most."""
 
-    selective: bool = False
-    """Selective activation checkpointing."""
+    checkpointing: bool | Literal["selective"] = False
+    """Of activations."""
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         TrainingLoop(
@@ -87,8 +87,8 @@ class Ours:
 
     def _scorer(self, workload: Workload) -> PairScorer:
         model = workload.new_model()
-        if self.selective:
-            checkpoint_activations(model, selective=True)
+        if self.checkpointing:
+            checkpoint_activations(model, selective=self.checkpointing == "selective")
         if self.whole_logits:
             return PairScorer(model, layout=Layout(self.layout), head=None)
         return build_scorer(model, layout=self.layout, max_length=workload.size.max_length)
@@ -125,8 +125,9 @@ class Trl:
 OURS: dict[str, Side] = {
     "ours": Ours(),
     "ours, definition trl": Ours(definition="trl"),
-    "ours, selective": Ours(selective=True),
-    "ours, selective, definition trl": Ours(selective=True, definition="trl"),
+    "ours, selective": Ours(checkpointing="selective"),
+    "ours, selective, definition trl": Ours(checkpointing="selective", definition="trl"),
+    "ours, checkpointed": Ours(checkpointing=True),
     "ours, bf16": Ours(precision="bfloat16"),
     "ours, max_tokens auto": Ours(max_tokens="auto"),
 }

@@ -30,8 +30,8 @@ MIN_ROWS = 256
 
 
 SMALL_OUTPUTS = 2**18
-"""Head outputs on a processor up to which whole logits take less time (benchmarks/head.py): with so few, what
-takes the time is calling operators, and the fused head calls more of them."""
+"""Head outputs on a processor up to which a trained head takes less time with whole logits, as measured by
+benchmarks/head.py: with so few, what takes the time is calling operators, and the fused head calls more."""
 
 
 class OutputHead(Protocol):
@@ -65,7 +65,7 @@ class FusedHead:
     ) -> Tensor:
         """The same with other parameters in the place of the layer's; see `target_log_probs`."""
         is_small = hidden.device.type == "cpu" and len(hidden) * len(weight) <= SMALL_OUTPUTS
-        if is_small and weight_gradient is None:
+        if is_small and weight.requires_grad and weight_gradient is None:
             return logits_log_probs(self.transform(F.linear(hidden, weight, bias)), targets)
         return target_log_probs(
             hidden,

@@ -114,7 +114,6 @@ def _start_process(tokenizer: PairTokenizer) -> None:
     global _tokenizer
     _tokenizer = tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process per core is enough
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that reads
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -132,16 +131,27 @@ def _submit(
     number: int,
     examples: list[Example],
 ) -> Future[ShardRecord]:
-    """Hand a shard to an executor, which may start a process for it.
+    """Hand a shard to an executor, which may start a process for it."""
+    with _apart():
+        return executor.submit(write, number, examples)
 
-    The new process would import the script that runs, to find what is defined there.  Nothing of it is
-    needed, and a script that does not expect it would begin again from the start.
+
+@contextmanager
+def _apart() -> Generator[None]:
+    """Processes that are started meanwhile know neither Ctrl-C nor the script that runs.
+
+    Ctrl-C is for the process that reads.  The script would be imported, to find what is defined there;
+    nothing of it is needed, and one that does not expect that would begin again from the start.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return executor.submit(write, number, examples)
+        yield
     finally:
+        if sys.platform != "win32":
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         sys.modules["__main__"] = main
 
 

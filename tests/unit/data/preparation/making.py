@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +88,14 @@ class Dying(Refusing):
 class Waiting(PairTokenizer):
     """Begins each shard, but for the first ones, when a file is there."""
 
-    def __init__(self, signal: Path, freely: int) -> None:
-        fast = PreTrainedTokenizerFast.from_pretrained(signal.parent / "tokenizer")
+    def __init__(self, go: Path, freely: int) -> None:
+        fast = PreTrainedTokenizerFast.from_pretrained(go.parent / "tokenizer")
         super().__init__(fast, TOKENIZATION.template, max_length=100)
-        self._signal, self._freely = signal, freely
+        self._go, self._freely = go, freely
 
     def __call__(self, examples: Sequence[Example]) -> list[Tokenized | Dropped]:
         line = int(examples[0].where.rpartition(":")[2])
-        while line > self._freely and not self._signal.exists():
-            time.sleep(0.02)
+        wait_until(lambda: line <= self._freely or self._go.exists())
         return super().__call__(examples)
 
 
@@ -117,7 +118,8 @@ print("prepared", len(prepared.pairs), prepared.cached is not None, "torch" in s
 """
 
 
-def start_process(folder: Path, *, workers: int = 1, freely: int = 0) -> subprocess.Popen[str]:
+@contextmanager
+def started(folder: Path, *, workers: int = 1, freely: int = 0) -> Generator[subprocess.Popen[str]]:
     """A script without the usual guard that prepares `pairs.jsonl` of `folder` in shards of 5.
 
     It goes on after the row `freely` when there is a file `go`.
@@ -127,17 +129,22 @@ def start_process(folder: Path, *, workers: int = 1, freely: int = 0) -> subproc
         (folder / "script.py").write_text(_SCRIPT, encoding="utf-8")
     arguments: list[Any] = [sys.executable, folder / "script.py", folder, workers, freely]
     paths = [str(Path(__file__).parents[4]), os.environ.get("PYTHONPATH", "")]
-    return subprocess.Popen(
+    with subprocess.Popen(
         [str(argument) for argument in arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Return when `condition` holds; an assertion fails if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():

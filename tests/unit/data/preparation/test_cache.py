@@ -15,7 +15,7 @@ from orpo.data.preparation.sealed import replace_file
 from orpo.data.shards import tokenize_shard
 from orpo.errors import DataError, ResourceError
 from tests.rows import write_rows
-from tests.unit.data.preparation.making import Refusing, entry_of, prepare, start_process, wait_until
+from tests.unit.data.preparation.making import Refusing, entry_of, prepare, started, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -210,9 +210,9 @@ def test_a_source_of_which_nothing_is_left_leaves_nothing(tmp_path: Path) -> Non
 
 
 def test_of_two_processes_one_makes_it_and_the_other_waits(pairs: Path, tmp_path: Path) -> None:
-    with start_process(tmp_path) as first:
+    with started(tmp_path) as first:
         wait_until(lambda: list((tmp_path / "cache").glob("*.partial")))
-        with start_process(tmp_path) as second:
+        with started(tmp_path) as second:
             assert second.stdout is not None
             line = second.stdout.readline()
             assert line.startswith(f"waiting for another process, which prepares {pairs} (")

@@ -19,7 +19,7 @@ from tests.unit.data.preparation.making import (
     Refusing,
     entry_of,
     prepare,
-    start_process,
+    started,
     wait_until,
 )
 
@@ -80,7 +80,7 @@ def test_a_script_that_is_stopped_leaves_no_process_and_goes_on_when_run_again(
     sent: signal.Signals, pairs: Path, tmp_path: Path
 ) -> None:
     """The script has no guard: its processes must not run it from the start."""
-    with start_process(tmp_path, workers=2, freely=15) as stopped:
+    with started(tmp_path, workers=2, freely=15) as stopped:
         wait_until(lambda: len(list((tmp_path / "cache").glob("*.partial/*.record.json"))) >= 3)
         processes = psutil.Process(stopped.pid).children(recursive=True)
         assert len(processes) >= 2
@@ -96,9 +96,10 @@ def test_a_script_that_is_stopped_leaves_no_process_and_goes_on_when_run_again(
     assert unfinished.suffix == ".partial"
     ages = {path.name: path.stat().st_mtime_ns for path in unfinished.glob("*.arrow")}
     assert 3 <= len(ages) < 9
+    assert ("00003.arrow" in ages) is (sent == signal.SIGINT), "what is under way at Ctrl-C is finished"
 
     (tmp_path / "go").touch()
-    with start_process(tmp_path, workers=1) as again:
+    with started(tmp_path, workers=1) as again:
         assert again.communicate(timeout=60)[0] == "prepared 43 False False\n"
     entry = entry_of(tmp_path / "cache")
     assert {name: (entry / name).stat().st_mtime_ns for name in ages} == ages
