@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from peft import PeftModel
 from transformers import LlamaForCausalLM, TrainerCallback
@@ -20,6 +22,7 @@ from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO, Objective
 from orpo.ops.distributed import World
 from orpo.rundir import RunDirectory
+from orpo.training.batches import Batches
 from orpo.training.loop import TrainingLoop
 from tests.tiny import byte_tokenizer, tiny_llama
 
@@ -65,14 +68,27 @@ def make_loop(
     callbacks: Sequence[TrainerCallback] = (),
     **settings: Any,
 ) -> TrainingLoop:
-    """A loop that is ready to run; `settings` are keys of the training section."""
+    """A loop that is ready to run; `settings` are keys of the training section.
+
+    A reference that the objective needs is made up.
+    """
+    rng = np.random.default_rng(3)
+    pairs = pairs or random_pairs(20)
+    if objective.needs_reference and pairs.references is None:
+        pairs = pairs.with_references(rng.uniform(-40, -5, (len(pairs), 2)).astype(np.float32))
+    scorer = build_scorer(model or tiny_llama(initializer_range=0.2), layout=layout, max_length=128)
+    section = TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings))
+    batches = Batches.of(
+        pairs, section, objective, layout=scorer.layout, pad_id=0, max_length=128, world=world
+    )
+    if objective.needs_divergence:
+        batches = replace(batches, mismatched_references=defaultdict(lambda: -800.0))
     return TrainingLoop(
-        scorer=build_scorer(model or tiny_llama(initializer_range=0.2), layout=layout, max_length=128),
+        scorer=scorer,
         tokenizer=byte_tokenizer(),
-        pad_id=0,
         objective=objective,
-        pairs=pairs or random_pairs(20),
-        settings=TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings)),
+        batches=batches,
+        settings=section,
         max_tokens=max_tokens,
         world=world,
         evaluate=evaluate,

@@ -51,6 +51,21 @@ class PromptTokens(StrEnum):
     """All after the first, which nothing predicts."""
 
 
+class Rows(StrEnum):
+    """The rows that an objective learns from."""
+
+    ANSWERED = "answered"
+    """Pairs, and single chosen responses."""
+
+    CHOSEN = "chosen"
+    """Chosen responses alone; rejected ones are looked at in evaluation only."""
+
+    PAIRS = "pairs"
+
+    RESPONSES = "responses"
+    """Responses one by one, chosen or rejected; a pair is two rows."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Adjacent queries of a packed row; each sees the block's prefix and the block up to itself."""
@@ -168,6 +183,9 @@ class MicroBatch:
     offsets: tuple[int, ...]
     """B + 1 places in 0..N: where each pair's scored tokens start, and N. They are adjacent."""
 
+    reference: Tensor | None = None
+    """(2, B) float32, log-probabilities of the chosen and rejected responses under the reference model."""
+
     def to(self, device: torch.device) -> MicroBatch:
         """The same micro-batch on `device`; the copy does not hold the host up."""
         tensors = {
@@ -192,6 +210,7 @@ class MicroBatch:
             counts=self.counts[:, first:last],
             weight=self.weight[first:last],
             offsets=tuple(offset - self.offsets[first] for offset in self.offsets[first : last + 1]),
+            reference=None if self.reference is None else self.reference[:, first:last],
         )
 
 
@@ -217,6 +236,9 @@ class Scores:
     prompt_count: Tensor
     weight: Tensor
 
+    reference: Tensor | None = None
+    """(2, B), the sums of `chosen` and `rejected` under the reference model, where there is one."""
+
     @property
     def chosen_mean(self) -> Tensor:
         """a(y_w|x), (B,): length-averaged log-probability of the chosen response (paper, Eq. 3)."""
@@ -233,6 +255,11 @@ class Scores:
         return self.weight * (self.chosen_count > 0)
 
     @property
+    def rejected_weight(self) -> Tensor:
+        """(B,) the pair's weight where it has a rejected response, else 0."""
+        return self.weight * (self.rejected_count > 0)
+
+    @property
     def pair_weight(self) -> Tensor:
         """(B,) the pair's weight where it has both responses, else 0."""
         return self.answered_weight * (self.rejected_count > 0)
@@ -240,7 +267,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class Totals:
-    """What a global batch is divided by: the sums over its pairs, on all ranks, each times its weight."""
+    """What an objective knows of the whole global batch, over all ranks: above all, what to divide by.
+
+    Counts are sums over the batch's pairs, each times its weight.
+    """
 
     pairs: float
     """Pairs that have both responses."""
@@ -253,3 +283,9 @@ class Totals:
 
     chosen_tokens: float
     """Tokens of the chosen responses."""
+
+    responses: float
+    """Responses: two of each pair that has both."""
+
+    divergence: Tensor | float = 0.0
+    """KTO's z0, without gradient; 0 for objectives that do not ask for it."""

@@ -48,7 +48,7 @@ def test_every_part_of_the_package_has_a_layer() -> None:
 
 def test_every_objective_is_independent_of_the_others() -> None:
     (modules,) = (c["modules"] for c in tool_settings("importlinter")["contracts"] if "modules" in c)
-    objectives = {path.stem for path in (PACKAGE / "objectives").glob("*.py")} - {"__init__", "base"}
+    objectives = {path.stem for path in (PACKAGE / "objectives").glob("*.py")} - {"__init__", "base", "terms"}
     assert set(modules) == {f"orpo.objectives.{name}" for name in objectives}
 
 

@@ -92,7 +92,7 @@ def test_the_preview_agrees_with_the_tensors_of_training(
     assert shown_places <= held(batch)
     if layout == "auto":
         assert shown_places == held(batch)
-    in_terms = [token for token in tokens if token["in_nll"] or token["in_log_odds"]]
+    in_terms = [token for token in tokens if token["in_nll"] or token["in_preference"]]
     assert sorted(token["id"] for token in in_terms) == sorted(batch.targets.tolist())
     for kind, segment in enumerate(("chosen", "rejected", "prompt")):
         for pair, example in enumerate(shown["examples"]):
@@ -117,10 +117,10 @@ def test_the_table_shows_segments_terms_and_special_tokens(
         "prompt: 7 tokens (1 in no term of the loss, 6 in the NLL)",
         "     │ 2",
         "  N  │ ·╎+╎·╎3╎·╎=",
-        "chosen: 3 tokens in the NLL and the log odds",
-        "  NL │ ·╎5╎⟨</s> 2⟩",
-        "rejected: 9 tokens in the log odds",
-        "   L │ ·╎a╎b╎o╎u╎t╎·╎6╎⟨</s> 2⟩",
+        "chosen: 3 tokens in the NLL and the preference term",
+        "  NP │ ·╎5╎⟨</s> 2⟩",
+        "rejected: 9 tokens in the preference term",
+        "   P │ ·╎a╎b╎o╎u╎t╎·╎6╎⟨</s> 2⟩",
     ]
 
 
@@ -128,7 +128,7 @@ def test_the_page_is_written_beside_what_is_printed(workspace: Workspace, tmp_pa
     page = tmp_path / "page.html"
     outcome = invoke("data", "preview", workspace.config, "--split", "eval", "--html", page)
     assert outcome.code == 0
-    assert "eval.jsonl:1" in outcome.out
+    assert "eval.jsonl:1" in outcome.out.replace("\n", "")  # a long path is wrapped
     assert "eval.jsonl:1" in page.read_text(encoding="utf-8")
     assert "<script" not in page.read_text(encoding="utf-8")
 
@@ -192,7 +192,7 @@ def test_a_terminal_gets_colours_unless_no_color_is_set(
     assert outcome.code == 0
     assert ("38;2;" in outcome.out) is not no_color
     assert "\x1b[" in outcome.out  # bold stays
-    assert "NL │ " in outcome.out
+    assert "NP │ " in outcome.out
 
 
 def test_help_has_an_example_and_imports_no_torch() -> None:

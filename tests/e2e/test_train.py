@@ -112,7 +112,17 @@ def test_the_definition_says_what_was_optimised_on_what_with_what(
     run: RunDirectory, finished: tuple[Workspace, Outcome]
 ) -> None:
     definition, folder = run.read_definition(), finished[0].folder
-    assert definition["objective"] == {"name": "orpo", "definition": "paper", "lambda": 0.2}
+    objective = definition["objective"]
+    assert objective | {"title": "", "formula": ""} == {
+        "name": "orpo",
+        "definition": "paper",
+        "nll_turns": "final",
+        "lambda": 0.2,
+        "contrast": "odds",
+        "title": "",
+        "formula": "",
+    }
+    assert "arXiv:2403.07691" in objective["title"]
     assert definition["template"] == {"name": "none", "sha256": None}
     assert definition["model"]["name"] == str(folder / "model")
     assert definition["model"]["parameters"] == definition["model"]["trainable_parameters"] > 10_000
@@ -269,7 +279,7 @@ def test_the_model_card_states_definition_lambda_counts_and_metrics(workspace: W
     assert workspace.train("objective.definition=trl").code == 0
     card = (workspace.output / "model" / "README.md").read_text()
     assert "lambda = 0.1" in card
-    assert "`trl`" in card
+    assert "definition = trl" in card
     assert "| train | train.jsonl |  | 24 | 24 | 0 |" in card
     assert "* eval: 6 of 6" in card
     last = RunDirectory(workspace.output).read_metrics("eval")[-1]

@@ -28,9 +28,10 @@ from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer
 from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO
-from orpo.ops.distributed import World
+from orpo.training.batches import Batches
 from orpo.training.loop import TrainingLoop
-from tests.metrics import means
+from tests.loops import ALONE
+from tests.objectives import means
 from tests.paths import SHARED, needs_shared
 from tests.tiny import tiny_llama
 
@@ -192,15 +193,23 @@ def test_ten_updates_equal_trl(
         weight_decay=0.1,
         shuffle=False,
     )
+    scorer, objective = build_scorer(ours, layout="auto", max_length=MAX_LENGTH), ORPO(LAMBDA, "trl")
     TrainingLoop(
-        scorer=build_scorer(ours, layout="auto", max_length=MAX_LENGTH),
+        scorer=scorer,
         tokenizer=tokenizer(),
-        pad_id=0,
-        objective=ORPO(LAMBDA, "trl"),
-        pairs=batch,
+        objective=objective,
+        batches=Batches.of(
+            batch,
+            settings,
+            objective,
+            layout=scorer.layout,
+            pad_id=0,
+            max_length=MAX_LENGTH,
+            world=ALONE,
+        ),
         settings=settings,
         max_tokens=8192,
-        world=World(0, 1, torch.device("cpu")),
+        world=ALONE,
         evaluate=None,
         save=lambda: None,
         run_dir=None,

@@ -23,7 +23,7 @@ from transformers import LlamaForCausalLM
 
 from orpo.batch import Layout
 from orpo.data.batching import split_batch
-from orpo.objectives import ORPO
+from orpo.objectives import DPO, IPO, KTO, ORPO, SFT, SimPO
 from orpo.ops.distributed import join_world
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
@@ -36,6 +36,11 @@ LOSSES = {
     "paper": ORPO(0.5, "paper"),
     "paper, all turns": ORPO(0.5, "paper", "all"),
     "trl": ORPO(0.5, "trl"),
+    "sft": SFT("trl"),
+    "dpo": DPO(0.1, 0.1),
+    "ipo": IPO(0.2),
+    "simpo": SimPO(),
+    "kto": KTO(0.1, 1.5),
 }
 
 BATCH = 13
@@ -115,6 +120,13 @@ def test_any_token_budget_gives_the_same_update(
     assert_same(train_changes(max_tokens, loss), expected)
 
 
+@pytest.mark.parametrize("loss", ["sft", "dpo", "ipo", "simpo", "kto"])
+def test_every_objective_gives_the_same_update_for_any_budget(loss: str) -> None:
+    expected = train_changes(10**6, loss)
+    for max_tokens in (1, 200):
+        assert_same(train_changes(max_tokens, loss), expected)
+
+
 @pytest.mark.parametrize("limit", [100, 200])
 def test_running_out_of_memory_gives_the_same_update(
     whole: tuple[str, dict[str, Tensor]], limit: int
@@ -180,6 +192,13 @@ def test_two_processes_give_the_same_update_as_one(
     )
     for found in run_processes(2, loss, [1, 300, 10**6, "auto"], tmp_path):
         assert_same(found, expected)
+
+
+def test_an_estimate_over_the_batch_is_the_same_over_two_processes(tmp_path: Path) -> None:
+    """KTO's divergence is estimated from the prompts of both ranks."""
+    expected = train_changes(10**6, "kto")
+    (found,) = run_processes(2, "kto", [200], tmp_path)
+    assert_same(found, expected)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from orpo.config.dump import dump_config
 from orpo.config.load import LoadedConfig, load_config, parse_config, resolved
+from orpo.config.objectives import ObjectiveSection
 from orpo.config.schema import (
     DataSection,
     LoraSection,
     ModelSection,
-    ObjectiveSection,
     RunConfig,
     SourceSection,
     TrainingSection,

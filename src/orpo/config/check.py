@@ -13,8 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from orpo.config.keys import KEYS, explain_unknown, fields_of, section_of
-from orpo.config.schema import RunConfig, Section
+from orpo.config.peers import ADVICE
+from orpo.config.schema import RunConfig
 from orpo.config.secrets import MASK, is_secret_name, is_secret_value, redact
+from orpo.config.section import Section
 from orpo.config.tree import Items, Leaf, Node, Problem, Table, echo, plain
 
 Path = tuple[str, ...]
@@ -126,17 +128,36 @@ def _known_table(table: Table, section: type[Section], path: Path, problems: lis
     for key, child in table.children.items():
         here = (*path, key)
         if key in fields:
-            inner = section_of(fields[key])
+            inner = section_of(fields[key], _name_in(child))
             children[key] = child if inner is None else _known(child, inner, here, problems)
         elif not _holds_reported(here, problems):
-            problems.append(_unknown(key, child, path))
+            problems.append(_elsewhere(key, child, section, path) or _unknown(key, child, path))
     return Table(children, table.origin)
+
+
+def _name_in(node: Node) -> object:
+    """The value of `name` in a mapping."""
+    name = node.children.get("name") if isinstance(node, Table) else None
+    return name.value if isinstance(name, Leaf) else None
 
 
 def _holds_reported(path: Path, problems: list[Problem]) -> bool:
     """Whether a problem is already known at a path or below it: a credential, say, where no key is."""
     name = ".".join(path)
     return any(f"{problem.key}.".startswith(f"{name}.") for problem in problems if problem.key)
+
+
+def _elsewhere(key: str, node: Node, section: type[Section], path: Path) -> Problem | None:
+    """The problem with a key of a section that this one takes the place of."""
+    name = f"{_schema_path(path)}.{key}"
+    if not path or name not in KEYS or key in ADVICE:
+        return None
+    siblings = KEYS[_schema_path(path)].sections
+    owners = [one.model_fields["name"].default for one in siblings if key in fields_of(one)]
+    here = section.model_fields["name"].default
+    theirs = " and ".join(f"`{owner}`" for owner in owners)
+    ours = ", ".join(f"`{field}`" for field in fields_of(section))
+    return Problem(node.origin, f"`{name}` is a key of {theirs}; those of `{here}` are {ours}", key=name)
 
 
 def _unknown(key: str, node: Node, path: Path) -> Problem:
@@ -201,6 +222,9 @@ def _explain(tree: Table, path: Path, complaint: Mapping[str, Any]) -> Problem:
     match complaint["type"]:
         case "missing":
             text = f"missing key `{name}`: {key.help}"
+        case "union_tag_invalid":
+            name = f"{name}.name"
+            text = f"`{name}`: expected {KEYS[name].expected}, got {echo(_last_node(tree, (*path, 'name')))}"
         case "value_error":
             text = f"`{name}`: {complaint['ctx']['error']}"
         case _:

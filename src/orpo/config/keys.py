@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -16,7 +16,8 @@ import annotated_types
 from pydantic.fields import FieldInfo
 
 from orpo.config.peers import ADVICE
-from orpo.config.schema import RunConfig, Section
+from orpo.config.schema import RunConfig
+from orpo.config.section import Section
 
 SIMILAR = 0.7
 """Least similarity (difflib's ratio) of a name that is worth suggesting."""
@@ -24,11 +25,19 @@ SIMILAR = 0.7
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the configuration: its dotted path, its field, and its section where it holds one."""
+    """One key of the configuration: its dotted path, its field, and its sections where it holds any.
+
+    Sections that take each other's place may share a key; there is a field for each of them.
+    """
 
     path: str
-    field: FieldInfo
-    section: type[Section] | None
+    fields: tuple[FieldInfo, ...]
+    sections: tuple[type[Section], ...]
+
+    @property
+    def field(self) -> FieldInfo:
+        """The first of the fields."""
+        return self.fields[0]
 
     @property
     def name(self) -> str:
@@ -41,7 +50,8 @@ class Key:
     @property
     def expected(self) -> str:
         """The accepted values in words, such as ``a number >= 0``."""
-        return describe(self.field.annotation, self.field.metadata)
+        parts = [part for field in self.fields for part in _alternatives(field.annotation, field.metadata)]
+        return _either(list(dict.fromkeys(parts)))
 
     @property
     def help(self) -> str:
@@ -54,9 +64,16 @@ def fields_of(section: type[Section]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
-def section_of(field: FieldInfo | None) -> type[Section] | None:
-    """The section that a field holds, alone, optional or in a list; no field holds two."""
-    return None if field is None else next(_sections(field.annotation), None)
+def sections_of(field: FieldInfo) -> tuple[type[Section], ...]:
+    """The sections that a field holds, alone, optional, in a list, or one of several that have a `name`."""
+    return tuple(_sections(field.annotation))
+
+
+def section_of(field: FieldInfo | None, name: object = None) -> type[Section] | None:
+    """The section that a field holds: of several the one of this name, else the first."""
+    found = () if field is None else sections_of(field)
+    named = (section for section in found if len(found) > 1 and section.model_fields["name"].default == name)
+    return next(named, next(iter(found), None))
 
 
 def _sections(annotation: Any) -> Iterator[type[Section]]:
@@ -69,13 +86,21 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
 def _walk(section: type[Section], prefix: str = "") -> Iterator[Key]:
     for name, field in fields_of(section).items():
         path = f"{prefix}{name}"
-        inner = section_of(field)
-        yield Key(path, field, inner)
-        if inner is not None:
-            yield from _walk(inner, f"{path}.")
+        inner = sections_of(field)
+        yield Key(path, (field,), inner)
+        for one in inner:
+            yield from _walk(one, f"{path}.")
 
 
-KEYS: Mapping[str, Key] = types.MappingProxyType({key.path: key for key in _walk(RunConfig)})
+def _table(keys: Iterable[Key]) -> dict[str, Key]:
+    table: dict[str, Key] = {}
+    for key in keys:
+        known = table.get(key.path)
+        table[key.path] = key if known is None else replace(known, fields=known.fields + key.fields)
+    return table
+
+
+KEYS: Mapping[str, Key] = types.MappingProxyType(_table(_walk(RunConfig)))
 """Every key, sections included, in the order of the schema."""
 
 
@@ -148,7 +173,7 @@ def nearest(name: str, parent: str, children: frozenset[str] = frozenset()) -> l
     """
     name = name.lower().replace("-", "_")
     if children:
-        sections = [key for key in KEYS.values() if key.section is not None]
+        sections = [key for key in KEYS.values() if key.sections]
         best = max(sections, key=lambda key: (_shared(key, children), _similarity(name, key, parent)))
         if _shared(best, children):
             return [best.path]
@@ -160,8 +185,8 @@ def nearest(name: str, parent: str, children: frozenset[str] = frozenset()) -> l
 
 
 def _shared(key: Key, children: frozenset[str]) -> int:
-    """How many of the children are keys of the section that `key` holds."""
-    return 0 if key.section is None else len(children & fields_of(key.section).keys())
+    """How many of the children are keys of a section that `key` holds."""
+    return max((len(children & fields_of(section).keys()) for section in key.sections), default=0)
 
 
 def _similarity(name: str, key: Key, parent: str) -> float:

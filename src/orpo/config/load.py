@@ -17,7 +17,8 @@ from typing import Any, cast
 from orpo.config.check import check
 from orpo.config.keys import fields_of, section_of
 from orpo.config.overrides import apply_overrides, expanded
-from orpo.config.schema import RunConfig, Section
+from orpo.config.schema import RunConfig
+from orpo.config.section import Section
 from orpo.config.tree import Items, Leaf, Node, Origin, Problem, Table, config_error, from_python, parse_yaml
 from orpo.errors import ConfigError
 
@@ -116,7 +117,8 @@ def _provenance(
     if isinstance(value, dict):
         for name, child in cast(dict[str, Any], value).items():
             given = node.children.get(name) if isinstance(node, Table) else None
-            inner = section_of(fields_of(section).get(name)) if section else None
+            named = cast(dict[str, Any], child).get("name") if isinstance(child, dict) else None
+            inner = section_of(fields_of(section).get(name), named) if section else None
             yield from _provenance(child, given, inner, f"{prefix}{name}")
     elif isinstance(value, list) and section is not None:
         for index, item in enumerate(cast(list[Any], value)):

@@ -103,7 +103,9 @@ _EXPLAINED: dict[str, str] = {
     "not needed: ORPO's supervised term has weight 1; `objective.lambda` weighs the other one": (
         "pref_ftx sft_weight nll_weight rpo_alpha"
     ),
-    "not supported: neither definition of ORPO has it": "label_smoothing label_smoothing_factor",
+    "not supported: no definition of ORPO has it, DPO has `objective.label_smoothing`": (
+        "label_smoothing label_smoothing_factor"
+    ),
     "`objective.definition` says whether the supervised term covers the prompt (`trl`) or not (`paper`)": (
         "train_on_inputs mask_prompt completion_only_loss"
     ),

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from orpo.config.keys import KEYS, Key
-from orpo.config.schema import RunConfig, Section
+from orpo.config.keys import KEYS, Key, fields_of, sections_of
+from orpo.config.schema import RunConfig
+from orpo.config.section import Section
 
 EXAMPLE = """\
 model: HuggingFaceTB/SmolLM2-135M
@@ -56,22 +57,25 @@ def reference() -> str:
 def _inner_sections() -> Iterator[str]:
     documented: set[type[Section]] = set()
     for key in KEYS.values():
-        if key.section is not None and key.section not in documented:
-            documented.add(key.section)
-            yield from _section(key.section, key)
+        for section in key.sections:
+            if section not in documented:
+                documented.add(section)
+                yield from _section(section, key)
 
 
 def _section(section: type[Section], key: Key | None) -> Iterator[str]:
     """One heading with a table; a section that several keys hold is described once, under all their names."""
-    holders = [holder.path for holder in KEYS.values() if key and holder.section is section]
-    yield f"## {', '.join(f'`{path}`' for path in holders) or 'Top level'}\n"
+    holders = [holder.path for holder in KEYS.values() if key and section in holder.sections]
+    title = ", ".join(f"`{path}`" for path in holders) or "Top level"
+    if key and len(key.sections) > 1:
+        title += f" with `name: {section.model_fields['name'].default}`"
+    yield f"## {title}\n"
     yield f"{' '.join((section.__doc__ or '').split())}\n"
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    parent = holders[0] if holders else ""
-    for child in KEYS.values():
-        if child.parent == parent:
-            yield f"| `{child.name}` | {child.expected} | {_default(child)} | {child.help} |"
+    for name, field in fields_of(section).items():
+        child = Key(name, (field,), sections_of(field))
+        yield f"| `{name}` | {child.expected} | {_default(child)} | {child.help} |"
     yield ""
 
 

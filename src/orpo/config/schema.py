@@ -6,34 +6,12 @@ Components never see these classes' root; `orpo.run` hands each one plain values
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field
 
-
-class Section(BaseModel):
-    """Base of every section: frozen, strictly typed, unknown keys refused."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, populate_by_name=True
-    )
-
-    shorthand: ClassVar[str | None] = None
-    """The key that a plain string in place of the section means."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_shorthand(cls, value: object) -> object:
-        return {cls.shorthand: value} if cls.shorthand and isinstance(value, str) else value
+from orpo.config.objectives import ObjectiveSection, ORPOSection
+from orpo.config.section import NonNegativeFloat, PositiveFloat, PositiveInt, Section
 
 
 def _one_source(value: object) -> object:
@@ -61,11 +39,6 @@ def _conditions(where: dict[str, object]) -> dict[str, object]:
             if not isinstance(one, str | int | float):
                 raise ValueError(f"expected a value, a list of values or a comparison for {column}")
     return where
-
-
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class LoraSection(Section):
@@ -251,32 +224,6 @@ class DataSection(Section):
     there are cores, at most 16."""
 
 
-class ObjectiveSection(Section):
-    """What is optimised."""
-
-    name: Literal["orpo"] = "orpo"
-    """The objective."""
-
-    definition: Literal["paper", "trl"] = "paper"
-    """Tokens and average of the supervised term: `paper` is the response, per pair, then over pairs; `trl`
-    is prompt and chosen response, pooled over all tokens of the batch."""
-
-    nll_turns: Literal["final", "all"] = "final"
-    """Assistant's turns of a conversation that the supervised term covers with `definition: paper`: the final
-    one, or all. The odds-ratio term is about the final turn in any case."""
-
-    lambda_: Annotated[NonNegativeFloat, Field(alias="lambda")] = 0.1
-    """Weight of the odds-ratio term (the paper uses 0.1 to 0.25; also known as alpha and beta). 0 is
-    supervised fine-tuning on the chosen responses."""
-
-    @field_validator("nll_turns")
-    @classmethod
-    def _has_meaning(cls, value: str, info: ValidationInfo) -> str:
-        if value == "all" and info.data.get("definition") == "trl":
-            raise ValueError("`definition: trl` covers every token of the conversation; expected final")
-        return value
-
-
 class TrainingSection(Section):
     """The optimisation and the hardware it runs on."""
 
@@ -372,7 +319,7 @@ class RunConfig(Section):
     data: DataSection
     """Preference pairs."""
 
-    objective: ObjectiveSection = ObjectiveSection()
+    objective: ObjectiveSection = ORPOSection()
     """What is optimised."""
 
     training: TrainingSection = TrainingSection()

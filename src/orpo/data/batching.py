@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orpo.batch import Layout
+from orpo.data.pairs import TokenizedPair
 
 Indices = NDArray[np.int64]
 Lengths = NDArray[np.int32]
@@ -41,6 +42,12 @@ def global_batches(order: Indices, batch_size: int) -> Iterator[Indices]:
     """Consecutive batches of `order`; the last may be smaller."""
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
+
+
+def lengths_of(pairs: Sequence[TokenizedPair]) -> Lengths:
+    """(n, 3) tokens of the pairs' prompts, chosen and rejected responses."""
+    rows = [(len(pair.prompt), len(pair.chosen), len(pair.rejected)) for pair in pairs]
+    return np.array(rows, dtype=np.int32).reshape(-1, 3)
 
 
 def tokens_held(lengths: Lengths, layout: Layout) -> int:

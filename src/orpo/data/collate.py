@@ -18,6 +18,7 @@ def batch_totals(pairs: Iterable[TokenizedPair], prompt_tokens: PromptTokens) ->
         pairs: all of them, over all ranks.
         prompt_tokens: the tokens of the prompts that are scored.
     """
+    pairs = list(pairs)
     answered = [pair for pair in pairs if pair.chosen]
     return Totals(
         pairs=sum(pair.weight for pair in answered if pair.rejected),
@@ -28,6 +29,7 @@ def batch_totals(pairs: Iterable[TokenizedPair], prompt_tokens: PromptTokens) ->
             for start, end in _scored_of_prompt(pair, prompt_tokens)
         ),
         chosen_tokens=sum(pair.weight * len(pair.chosen) for pair in answered),
+        responses=sum(pair.weight * (bool(pair.chosen) + bool(pair.rejected)) for pair in pairs),
     )
 
 
@@ -40,6 +42,12 @@ def _scored_of_prompt(pair: TokenizedPair, which: PromptTokens) -> tuple[Span, .
             return ((1, len(pair.prompt)),)
         case PromptTokens.ANSWERS:
             return tuple((max(start, 1), end) for start, end in pair.answers)
+
+
+def _references(pairs: Sequence[TokenizedPair]) -> torch.Tensor | None:
+    """(2, B) scores under the reference model, if the pairs have them."""
+    found = [pair.reference for pair in pairs if pair.reference is not None]
+    return torch.tensor(found).T if len(found) == len(pairs) else None
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ def collate(
         counts=counts,
         weight=torch.tensor([weight * pair.weight for pair in pairs]),
         offsets=tuple(offsets),
+        reference=_references(pairs),
     )
 
 

@@ -87,6 +87,10 @@ class TokenizedPair:
     answers: tuple[Span, ...] = ()
     """The assistant's earlier turns in the prompt, each with the token that ends it; only where asked for."""
 
+    reference: tuple[float, float] | None = None
+    """Log-probabilities of chosen and rejected response under a reference model, if there is one; 0 of a
+    response that is missing."""
+
 
 EMPTY_RESPONSE = "empty response"
 INVALID_UNICODE = "text that is not valid Unicode"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -28,6 +29,14 @@ SHARD_SCHEMA = pa.schema(
         ("where", pa.string()),
     ]
 )
+
+
+class Side(IntEnum):
+    """The responses of a pair that are looked at."""
+
+    BOTH = 0
+    CHOSEN = 1
+    REJECTED = 2
 
 
 class Shard:
@@ -91,11 +100,18 @@ class TokenizedPairs:
     stop_ids: tuple[int, ...]
     """The tokens that end responses, for generation to stop at."""
 
+    sides: NDArray[np.int8]
+    """(N,) the `Side` of each pair; the other response is as if it were missing."""
+
+    references: NDArray[np.float32] | None = None
+    """(N, 2) log-probabilities of chosen and rejected response under a reference model, if there is one."""
+
     @classmethod
     def of(cls, shards: Sequence[Shard], stop_ids: Sequence[int]) -> TokenizedPairs:
         """All pairs of `shards`, in order."""
         lengths = np.concatenate([np.zeros((0, 3), np.int32), *(shard.lengths for shard in shards)])
-        return cls(tuple(shards), np.arange(len(lengths)), lengths, tuple(sorted(set(stop_ids))))
+        rows, sides = np.arange(len(lengths)), np.zeros(len(lengths), np.int8)
+        return cls(tuple(shards), rows, lengths, tuple(sorted(set(stop_ids))), sides)
 
     @classmethod
     def joined(cls, parts: Sequence[TokenizedPairs]) -> TokenizedPairs:
@@ -106,6 +122,7 @@ class TokenizedPairs:
             rows=np.concatenate([part.rows + size for part, size in zip(parts, sizes, strict=False)]),
             lengths=np.concatenate([part.lengths for part in parts]),
             stop_ids=tuple(sorted({stop for part in parts for stop in part.stop_ids})),
+            sides=np.concatenate([part.sides for part in parts]),
         )
 
     @cached_property
@@ -118,7 +135,17 @@ class TokenizedPairs:
     def __getitem__(self, index: int | np.integer) -> TokenizedPair:
         row = self.rows[index]
         shard = int(np.searchsorted(self._shard_starts, row, side="right")) - 1
-        return self.shards[shard].pair(int(row - self._shard_starts[shard]))
+        pair = self.shards[shard].pair(int(row - self._shard_starts[shard]))
+        if self.references is not None:
+            chosen, rejected = self.references[index].tolist()
+            pair = replace(pair, reference=(chosen, rejected))
+        match self.sides[index]:
+            case Side.CHOSEN:
+                return replace(pair, rejected=())
+            case Side.REJECTED:
+                return replace(pair, chosen=())
+            case _:
+                return pair
 
     def __iter__(self) -> Iterator[TokenizedPair]:
         return (self[i] for i in range(len(self)))
@@ -136,7 +163,26 @@ class TokenizedPairs:
     def select(self, indices: ArrayLike) -> TokenizedPairs:
         """The pairs at `indices`, in that order; the shards are shared, not copied."""
         at = np.asarray(indices, dtype=np.int64)
-        return replace(self, rows=self.rows[at], lengths=self.lengths[at])
+        references = None if self.references is None else self.references[at]
+        return replace(
+            self, rows=self.rows[at], lengths=self.lengths[at], sides=self.sides[at], references=references
+        )
+
+    def only(self, sides: ArrayLike) -> TokenizedPairs:
+        """The same pairs, of which one response each is looked at.
+
+        Args:
+            sides: (N,) or one for all: which one.
+        """
+        chosen = np.broadcast_to(np.asarray(sides, dtype=np.int8), len(self))
+        lengths = self.lengths.copy()
+        lengths[chosen == Side.CHOSEN, 2] = 0
+        lengths[chosen == Side.REJECTED, 1] = 0
+        return replace(self, lengths=lengths, sides=chosen)
+
+    def with_references(self, references: NDArray[np.float32]) -> TokenizedPairs:
+        """The same pairs with (N, 2) scores of a reference model."""
+        return replace(self, references=references)
 
 
 class ShardBuilder:
@@ -174,7 +220,7 @@ class ShardBuilder:
     def build(self) -> Shard:
         """The pairs added so far."""
         lengths = np.array(self._lengths, dtype=np.int32)
-        offsets = np.concatenate([[0], lengths.reshape(-1, 3).sum(axis=1, dtype=np.int64).cumsum()])
+        offsets: Any = np.concatenate([[0], lengths.reshape(-1, 3).sum(axis=1, dtype=np.int64).cumsum()])
         columns = [
             pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(np.array(self._ids, dtype=np.int32))),
             pa.FixedSizeListArray.from_arrays(pa.array(lengths), 3),

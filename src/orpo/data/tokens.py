@@ -31,7 +31,6 @@ IDENTICAL_CUT = "responses identical after the cut at max_length"
 CUT = "response cut at max_length"
 MERGED = "response merges with the end of the prompt"
 END_INSIDE = "response contains the token that ends it"
-SINGLE = "single response"
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,6 @@ class PairTokenizer:
             CUT: too_long,
             MERGED: start < len(prompt),
             END_INSIDE: any(rendering.end in response[:-1] for response in responses),
-            SINGLE: isinstance(example, Single),
         }
         chosen, rejected = kept if isinstance(example, Pair) else _placed(example, *kept)
         return Tokenized(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 
-from orpo.data.batching import split_batch
+from orpo.batch import MicroBatch
+from orpo.data.batching import Lengths, lengths_of, split_batch
 from orpo.data.collate import batch_totals, collate
+from orpo.data.mismatched import Mismatch
+from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
+from orpo.modeling.divergence import divergence
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
@@ -29,6 +34,7 @@ def evaluate_pairs(
     max_tokens: int,
     world: World,
     dtype: torch.dtype | None,
+    mismatch: Mismatch | None = None,
     on_forward: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Metrics of all `pairs` as one batch: like the loss, they do not depend on how it is split.
@@ -41,6 +47,7 @@ def evaluate_pairs(
         max_tokens: tokens, padding included, per forward pass and device.
         world: the pairs are shared out over its processes.
         dtype: autocast type, or None.
+        mismatch: the pairs' prompts with other prompts' responses, if the objective needs a divergence.
         on_forward: called after each forward pass.
 
     Returns:
@@ -50,17 +57,33 @@ def evaluate_pairs(
         NumericsError: the loss is not finite.
         MicroBatchMemoryError: a micro-batch did not fit.
     """
+
+    def micro_batches(
+        pairs: TokenizedPairs | Sequence[TokenizedPair], lengths: Lengths
+    ) -> Iterator[MicroBatch]:
+        plans = split_batch(lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
+        for plan in plans[world.rank]:
+            yield collate(
+                [pairs[i] for i in plan.indices],
+                scorer.layout,
+                pad_id=pad_id,
+                prompt_tokens=objective.prompt_tokens,
+                weight=plan.weight,
+            )
+
     totals = batch_totals(pairs, objective.prompt_tokens)
-    plans = split_batch(pairs.lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
-    means = WeightedMeans()
-    for plan in plans[world.rank]:
-        batch = collate(
-            [pairs[i] for i in plan.indices],
-            scorer.layout,
-            pad_id=pad_id,
-            prompt_tokens=objective.prompt_tokens,
-            weight=plan.weight,
+    if mismatch is not None:
+        estimate = divergence(
+            scorer,
+            micro_batches(mismatch.pairs, lengths_of(mismatch.pairs)),
+            count=len(mismatch.pairs),
+            reference=mismatch.reference,
+            world=world,
+            dtype=dtype,
         )
+        totals = replace(totals, divergence=estimate)
+    means = WeightedMeans()
+    for batch in micro_batches(pairs, pairs.lengths):
         with naming_what_did_not_fit(batch), scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
         means.add(objective(scores, totals).metrics)

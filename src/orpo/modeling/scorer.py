@@ -78,6 +78,7 @@ def collect(log_probs: Tensor, batch: MicroBatch) -> Scores:
         rejected_count=rejected_count,
         prompt_count=prompt_count,
         weight=batch.weight.to(sums.dtype),
+        reference=None if batch.reference is None else batch.reference.to(sums.dtype),
     )
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from orpo.batch import PromptTokens, Scores, Totals
+from orpo.batch import PromptTokens, Rows, Scores, Totals
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,42 @@ class ObjectiveOutput:
     metrics: dict[str, Tensor]
     """Weighted sums by their name in `metrics.jsonl`, as `orpo.ops.means.weighted` makes them."""
 
+    supervised: Tensor | None = None
+    """The part of the loss that imitates responses, if it has one, before any coefficient."""
 
+    preference: Tensor | None = None
+    """The part that compares or judges responses, if it has one, before any coefficient."""
+
+
+@dataclass(frozen=True)
 class Objective(ABC):
     """A pure function of scores.  Subclasses are frozen dataclasses of their coefficients."""
 
+    title: ClassVar[str]
+    """Name and source, for the model card."""
+
+    formula: ClassVar[str]
+    """The loss in a line, for the model card."""
+
     @property
-    @abstractmethod
     def prompt_tokens(self) -> PromptTokens:
         """Tokens of the prompt whose log-probabilities the loss needs too."""
+        return PromptTokens.NONE
+
+    @property
+    @abstractmethod
+    def rows(self) -> Rows:
+        """What it learns from."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether `Scores.reference` has to be there."""
+        return False
+
+    @property
+    def needs_divergence(self) -> bool:
+        """Whether `Totals.divergence` has to be estimated for every batch."""
+        return False
 
     @abstractmethod
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:

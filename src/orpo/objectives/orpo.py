@@ -5,30 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from orpo.batch import PromptTokens, Scores, Totals
+from orpo.batch import PromptTokens, Rows, Scores, Totals
 from orpo.objectives.base import Objective, ObjectiveOutput
-from orpo.ops.means import weighted
-from orpo.ops.stable import log_odds
+from orpo.objectives.terms import (
+    Definition,
+    Turns,
+    log_odds_ratio,
+    mean_nll,
+    pair_metrics,
+    pooled_nll,
+    reward_metrics,
+    share_metrics,
+)
 
-Definition = Literal["paper", "trl"]
-Turns = Literal["final", "all"]
-
-
-def log_odds_ratio(chosen_mean: Tensor, rejected_mean: Tensor) -> Tensor:
-    """LO = log odds(y_w|x) - log odds(y_l|x) (paper, Eq. 5, logarithm).
-
-    Args:
-        chosen_mean: (B,) length-averaged log-probabilities of the chosen responses, <= 0.
-        rejected_mean: (B,) the same of the rejected ones.
-
-    Returns:
-        (B,), positive where the chosen response is the likelier one.
-    """
-    return log_odds(chosen_mean) - log_odds(rejected_mean)
+Contrast = Literal["odds", "probability"]
 
 
 @dataclass(frozen=True)
@@ -47,11 +39,17 @@ class ORPO(Objective):
         definition: which L_NLL.
         nll_turns: `all`: the tokens of the assistant's earlier turns are response tokens of L_NLL too.  The
             log odds are those of the final turn in any case.
+        contrast: `probability` has log P(y_w|x) - log P(y_l|x) in the place of LO, the ablation of the
+            paper's Section 7.1 and Appendix B.
     """
+
+    title = "ORPO, Odds Ratio Preference Optimization (arXiv:2403.07691)"
+    formula = "L = L_NLL + lambda * L_OR, with L_OR = -log sigmoid of the log odds ratio"
 
     lambda_: float = 0.1
     definition: Definition = "paper"
     nll_turns: Turns = "final"
+    contrast: Contrast = "odds"
 
     @property
     def prompt_tokens(self) -> PromptTokens:
@@ -59,38 +57,21 @@ class ORPO(Objective):
             return PromptTokens.ALL
         return PromptTokens.ANSWERS if self.nll_turns == "all" else PromptTokens.NONE
 
+    @property
+    def rows(self) -> Rows:
+        return Rows.ANSWERED
+
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         a_w, a_l = scores.chosen_mean, scores.rejected_mean
-        lo = log_odds_ratio(a_w, a_l)
-        log_sigmoid = F.logsigmoid(lo)
-        or_loss = -(scores.pair_weight * log_sigmoid).sum() / (totals.pairs or 1.0)  # a batch may have none
+        ratio = log_odds_ratio(a_w, a_l) if self.contrast == "odds" else a_w - a_l
+        penalty = -F.logsigmoid(ratio)
+        penalty_mean = (scores.pair_weight * penalty).sum() / (totals.pairs or 1.0)  # a batch may have none
+        nll_loss = (mean_nll if self.definition == "paper" else pooled_nll)(scores, totals)
+        loss = nll_loss + self.lambda_ * penalty_mean
 
-        log_prob, tokens = scores.prompt + scores.chosen, scores.prompt_count + scores.chosen_count
-        if self.definition == "paper":
-            nll_loss = -(scores.answered_weight * log_prob / tokens.clamp(min=1)).sum() / totals.answered
-        else:
-            nll_loss = -(scores.answered_weight * log_prob).sum() / (
-                totals.prompt_tokens + totals.chosen_tokens
-            )
-        loss = nll_loss + self.lambda_ * or_loss
-
-        # Shares of means over the batch, so each counts as its part of the batch does.
         shares = {"loss": loss, "nll_loss": nll_loss}
-        metrics = {
-            name: torch.stack([share.detach() * totals.answered, scores.answered_weight.sum()])
-            for name, share in shares.items()
-        }
-        means = {
-            "log_odds_ratio": log_sigmoid,
-            "log_odds_chosen": lo,
-            "rewards/chosen": self.lambda_ * a_w,
-            "rewards/rejected": self.lambda_ * a_l,
-            "rewards/margins": self.lambda_ * (a_w - a_l),
-            "rewards/accuracies": (a_w > a_l).to(a_w.dtype),
-            "logps/chosen": a_w,
-            "logps/rejected": a_l,
-            "logps_sum/chosen": scores.chosen,
-            "logps_sum/rejected": scores.rejected,
-        }
-        metrics |= {name: weighted(values, scores.pair_weight) for name, values in means.items()}
-        return ObjectiveOutput(loss, metrics)
+        metrics = share_metrics(shares, scores.answered_weight, totals.answered)
+        metrics |= pair_metrics(scores)
+        metrics |= reward_metrics(self.lambda_ * a_w, self.lambda_ * a_l, scores.pair_weight)
+        metrics["rewards/accuracies"] = metrics["logps/accuracies"]  # at lambda = 0 too
+        return ObjectiveOutput(loss, metrics, supervised=nll_loss, preference=penalty_mean)

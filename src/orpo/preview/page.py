@@ -12,7 +12,7 @@ from orpo.preview.terms import Terms
 from orpo.preview.view import Preview
 from orpo.text import printable
 
-_CLASSES = {Terms.NONE: "context", Terms.NLL: "nll", Terms.LOG_ODDS: "odds", Terms.BOTH: "both"}
+_CLASSES = {Terms.NONE: "context", Terms.NLL: "nll", Terms.PREFERENCE: "preference", Terms.BOTH: "both"}
 
 
 def as_page(preview: Preview) -> str:

@@ -32,7 +32,7 @@ def as_record(preview: Preview) -> dict[str, Any]:
             "padding": held.padding,
             "scored": held.scored,
             "in_nll": held.in_nll,
-            "in_log_odds": held.in_log_odds,
+            "in_preference": held.in_preference,
         },
         "examples": [_example(example) for example in preview.examples],
     }
@@ -57,7 +57,7 @@ def _tokens(segment: Segment) -> Iterator[dict[str, Any]]:
                     "special": piece.is_special,
                     "segment": segment.name,
                     "in_nll": Terms.NLL in token.terms,
-                    "in_log_odds": Terms.LOG_ODDS in token.terms,
+                    "in_preference": Terms.PREFERENCE in token.terms,
                     "position": token.position,
                     "row": token.row,
                     "column": token.column,

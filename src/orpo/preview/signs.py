@@ -10,14 +10,14 @@ from orpo.preview.terms import Terms
 from orpo.preview.view import Segment
 from orpo.text import printable
 
-SIGNS: Mapping[Terms, str] = {Terms.NONE: "  ", Terms.NLL: "N ", Terms.LOG_ODDS: " L", Terms.BOTH: "NL"}
+SIGNS: Mapping[Terms, str] = {Terms.NONE: "  ", Terms.NLL: "N ", Terms.PREFERENCE: " P", Terms.BOTH: "NP"}
 """What stands in the margin beside tokens that are in these terms."""
 
 WORDS: Mapping[Terms, str] = {
     Terms.NONE: "in no term of the loss",
     Terms.NLL: "in the NLL",
-    Terms.LOG_ODDS: "in the log odds",
-    Terms.BOTH: "in the NLL and the log odds",
+    Terms.PREFERENCE: "in the preference term",
+    Terms.BOTH: "in the NLL and the preference term",
 }
 
 SPACE = "·"

@@ -21,7 +21,7 @@ _STYLES: Mapping[Terms, str] = {
     # From Okabe and Ito's palette, which no colour blindness merges; these are legible on black and on white.
     Terms.NONE: "",
     Terms.NLL: "#0072B2",
-    Terms.LOG_ODDS: "#D55E00",
+    Terms.PREFERENCE: "#D55E00",
     Terms.BOTH: "bold #009E73",
 }
 
@@ -61,7 +61,8 @@ def summary(preview: Preview) -> dict[str, str]:
         split.name: f"pairs {split.pairs}, single responses {split.singles}; tokens: {tokens}",
         "shown": f"{len(preview.examples)} of these, in one micro-batch, layout {settings.layout}: "
         f"{held.rows} x {held.columns} = {held.tokens} tokens, {held.padding} of them padding",
-        "scored": f"{held.scored} tokens: {held.in_nll} in the NLL, {held.in_log_odds} in the log odds",
+        "scored": f"{held.scored} tokens: {held.in_nll} in the NLL, {held.in_preference} in the preference "
+        "term",
     }
 
 

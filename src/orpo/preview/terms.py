@@ -14,7 +14,7 @@ from torch import Tensor
 
 from orpo.batch import MicroBatch, Totals
 from orpo.modeling.scorer import collect
-from orpo.objectives import ORPO
+from orpo.objectives import Objective
 
 
 class Terms(Flag):
@@ -22,28 +22,29 @@ class Terms(Flag):
 
     NONE = 0
     NLL = auto()
-    LOG_ODDS = auto()
-    BOTH = NLL | LOG_ODDS
+    PREFERENCE = auto()
+    BOTH = NLL | PREFERENCE
 
 
-_ANY_TOTALS = Totals(pairs=1.0, answered=1.0, prompt_tokens=1.0, chosen_tokens=1.0)
+_ANY_TOTALS = Totals(pairs=1.0, answered=1.0, prompt_tokens=1.0, chosen_tokens=1.0, responses=1.0)
 """Divisors change how much a token counts, not whether it does."""
 
 
-def terms_of(objective: ORPO, batch: MicroBatch) -> list[Terms]:
-    """The terms that each of the N scored tokens of `batch` is in; lambda may be 0."""
-    nll = _slopes(replace(objective, lambda_=0.0), batch)
-    all_terms = _slopes(replace(objective, lambda_=1.0), batch)
-    in_nll, in_log_odds = nll != 0, all_terms != nll
+def terms_of(objective: Objective, batch: MicroBatch) -> list[Terms]:
+    """The terms that each of the N scored tokens of `batch` is in, whatever their coefficients."""
+    reference = torch.zeros((2, len(batch.weight))) if objective.needs_reference else None
+    log_probs = torch.full(batch.targets.shape, -1.0, dtype=torch.float64, requires_grad=True)
+    output = objective(collect(log_probs, replace(batch, reference=reference)), _ANY_TOTALS)
+    in_nll, in_preference = (_moves(term, log_probs) for term in (output.supervised, output.preference))
     return [
-        (Terms.NLL if supervised else Terms.NONE) | (Terms.LOG_ODDS if compared else Terms.NONE)
-        for supervised, compared in zip(in_nll.tolist(), in_log_odds.tolist(), strict=True)
+        (Terms.NLL if supervised else Terms.NONE) | (Terms.PREFERENCE if compared else Terms.NONE)
+        for supervised, compared in zip(in_nll, in_preference, strict=True)
     ]
 
 
-def _slopes(objective: ORPO, batch: MicroBatch) -> Tensor:
-    """(N,) slope of the loss in each token's log-probability, where all are equal."""
-    log_probs = torch.full(batch.targets.shape, -1.0, dtype=torch.float64, requires_grad=True)
-    loss = objective(collect(log_probs, batch), _ANY_TOTALS).loss
-    (slopes,) = torch.autograd.grad(loss, log_probs)
-    return slopes
+def _moves(term: Tensor | None, log_probs: Tensor) -> list[bool]:
+    """Whether a term changes with each token's log-probability."""
+    if term is None or not term.requires_grad:
+        return [False] * len(log_probs)
+    (slopes,) = torch.autograd.grad(term, log_probs, retain_graph=True, allow_unused=True)
+    return [False] * len(log_probs) if slopes is None else (slopes != 0).tolist()

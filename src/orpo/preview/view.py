@@ -89,7 +89,7 @@ class Held:
     """Tokens whose log-probability is computed."""
 
     in_nll: int
-    in_log_odds: int
+    in_preference: int
     """Scored tokens that the terms of the loss depend on."""
 
     @property
@@ -145,7 +145,7 @@ def held_by(batch: MicroBatch, terms: Sequence[Terms]) -> Held:
         padding=rows * columns - len(set(chain.from_iterable(texts_of(batch)))),
         scored=len(terms),
         in_nll=sum(Terms.NLL in which for which in terms),
-        in_log_odds=sum(Terms.LOG_ODDS in which for which in terms),
+        in_preference=sum(Terms.PREFERENCE in which for which in terms),
     )
 
 

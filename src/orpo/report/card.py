@@ -8,11 +8,6 @@ from typing import Any
 
 from orpo.text import markdown
 
-_NLL = {
-    "paper": "response tokens, averaged per pair, then over pairs",
-    "trl": "prompt and chosen tokens, pooled over all tokens of the batch",
-}
-
 _EVAL_ROWS = {
     "loss": "loss",
     "nll_loss": "supervised loss (NLL)",
@@ -34,14 +29,9 @@ def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, M
     adapter = model["lora"] is not None and not model["lora"]["merge"]
     sections = [
         _front_matter(model, adapter),
-        f"# {_public_name(model['name'], _is_on_hub(model))}, aligned with ORPO\n",
-        "Odds Ratio Preference Optimization ([arXiv:2403.07691](https://arxiv.org/abs/2403.07691)): one\n"
-        "training run with the supervised loss plus an odds-ratio penalty, and no reference model.\n",
+        f"# {_public_name(model['name'], _is_on_hub(model))}, aligned with {objective['name'].upper()}\n",
         "## Objective\n",
-        f"`L = L_NLL + lambda * L_OR`, lambda = {objective['lambda']:g}, definition\n"
-        f"`{objective['definition']}`: L_NLL over {_NLL[objective['definition']]};\n"
-        "L_OR = -log sigmoid of the log odds ratio of the\n"
-        "length-averaged response probabilities, averaged over pairs.\n",
+        _objective(objective),
         "## Data\n",
         _data_table(definition["data"]),
         "## Held-out pairs\n",
@@ -50,6 +40,14 @@ def model_card(definition: Mapping[str, Any], evaluations: Sequence[tuple[int, M
         ", ".join(f"{name} {version}" for name, version in definition["versions"].items()) + "\n",
     ]
     return "\n".join(sections)
+
+
+def _objective(objective: Mapping[str, Any]) -> str:
+    coefficients = {
+        name: value for name, value in objective.items() if name not in ("name", "title", "formula")
+    }
+    values = ", ".join(f"{name} = {value}" for name, value in coefficients.items())
+    return f"{objective['title']}:\n`{objective['formula']}`; {values}.\n"
 
 
 def _front_matter(model: Mapping[str, Any], adapter: bool) -> str:
@@ -102,5 +100,6 @@ def _eval_table(evaluations: Sequence[tuple[int, Mapping[str, float]]]) -> str:
         return "None were given.\n"
     (first_step, first), (last_step, last) = evaluations[0], evaluations[-1]
     lines = [f"| metric | step {first_step} | step {last_step} |", "|---|---|---|"]
-    lines += [f"| {label} | {first[key]:.4f} | {last[key]:.4f} |" for key, label in _EVAL_ROWS.items()]
+    shared = {key: label for key, label in _EVAL_ROWS.items() if key in first and key in last}
+    lines += [f"| {label} | {first[key]:.4f} | {last[key]:.4f} |" for key, label in shared.items()]
     return "\n".join(lines) + "\n"

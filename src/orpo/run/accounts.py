@@ -82,7 +82,7 @@ def report_singles(use: Role, pairs: TokenizedPairs) -> None:
     """Say how many single responses there are, if any."""
     if singles := _singles(pairs):
         log.info(
-            "%s: %d pairs and %d single responses, which join the supervised term only",
+            "%s: %d pairs and %d single responses",
             use,
             len(pairs) - singles,
             singles,

@@ -14,7 +14,7 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from orpo.batch import Layout, PromptTokens
+from orpo.batch import Layout, PromptTokens, Rows
 from orpo.config import (
     LoadedConfig,
     ObjectiveSection,
@@ -38,11 +38,16 @@ from orpo.ops.distributed import World, join_world
 from orpo.ops.memory import is_out_of_memory, out_of_memory_message
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
-from orpo.run.data import Rows, prepare_data
+from orpo.run.data import Rows as RowsInMemory
+from orpo.run.data import cache_folder, prepare_data
 from orpo.run.record import announce, definition_record, engine_record, summary_record
+from orpo.run.reference import Reference, Referenced, with_reference
+from orpo.run.usable import usable_pairs
 from orpo.rundir import RunDirectory, Status, require_free, writing
+from orpo.training.batches import Batches
+from orpo.training.budget import scoring_budget
 from orpo.training.callbacks import tracker_callbacks
-from orpo.training.loop import TrainingLoop
+from orpo.training.loop import TrainingLoop, total_steps
 from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
@@ -69,8 +74,8 @@ def train(
     config: RunConfig | LoadedConfig | Mapping[str, Any] | str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),
-    train_rows: Rows | None = None,
-    eval_rows: Rows | None = None,
+    train_rows: RowsInMemory | None = None,
+    eval_rows: RowsInMemory | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     console: Console | None = None,
 ) -> TrainingResult:
@@ -139,8 +144,8 @@ def _is_of(key: str, use: str, names: set[str]) -> bool:
 def _train(
     loaded: LoadedConfig,
     world: World,
-    train_rows: Rows | None,
-    eval_rows: Rows | None,
+    train_rows: RowsInMemory | None,
+    eval_rows: RowsInMemory | None,
     callbacks: Sequence[TrainerCallback],
     console: Console | None,
 ) -> TrainingResult:
@@ -174,7 +179,9 @@ def _train(
         eval_rows,
         console,
         finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
+        keep_unpaired=objective.rows is Rows.RESPONSES,
     )
+    train_pairs, eval_pairs = usable_pairs(data, objective.rows, config.objective.name)
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     scorer = build_scorer(
@@ -184,21 +191,42 @@ def _train(
     )
     if settings.compile:
         compile_layers(source.model)
-    announce(config, scorer, data, dtype)
+    announce(config, scorer, train_pairs, data.template.name, dtype)
+    batches = Batches.of(
+        train_pairs,
+        settings,
+        objective,
+        layout=scorer.layout,
+        pad_id=pad_id,
+        max_length=data.max_length,
+        world=world,
+    )
+    referenced = Referenced(batches, eval_pairs)
+    if objective.needs_reference:
+        reference = Reference(
+            scorer=scorer,
+            pad_id=pad_id,
+            budget=scoring_budget(settings.max_tokens, world),
+            world=world,
+            dtype=dtype,
+            folder=cache_folder(config.data.cache).with_name("reference"),
+        )
+        referenced = with_reference(batches, eval_pairs, objective, reference, total_steps(settings, batches))
 
     run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
 
     def evaluate(on_forward: Callable[[], None]) -> dict[str, float]:
         def attempt(max_tokens: int, on_forward: Callable[[], None]) -> dict[str, float]:
-            assert data.eval is not None
+            assert referenced.eval is not None
             return evaluate_pairs(
                 scorer,
                 objective,
-                data.eval,
+                referenced.eval,
                 pad_id=pad_id,
                 max_tokens=max_tokens,
                 world=world,
                 dtype=dtype,
+                mismatch=referenced.eval_mismatch,
                 on_forward=on_forward,
             )
 
@@ -221,19 +249,18 @@ def _train(
     loop = TrainingLoop(
         scorer=scorer,
         tokenizer=source.tokenizer,
-        pad_id=pad_id,
         objective=objective,
-        pairs=data.train,
+        batches=referenced.batches,
         settings=settings,
         max_tokens=settings.max_tokens,
         world=world,
-        evaluate=evaluate if data.eval is not None else None,
+        evaluate=evaluate if referenced.eval is not None else None,
         save=save,
         run_dir=run_dir,
         output=config.output,
         callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
     )
-    definition = definition_record(config, source, data, scorer) | {
+    definition = definition_record(config, objective, source, data, scorer) | {
         "engine": engine_record(settings, scorer, world, dtype, loop.budget)
     }
     if run_dir is not None:

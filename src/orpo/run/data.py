@@ -88,6 +88,7 @@ def prepare_data(
     console: Console | None,
     *,
     finds_answers: bool = False,
+    keep_unpaired: bool = False,
 ) -> PreparedData:
     """The pairs that `config` names, or the rows in memory that take their place.
 
@@ -99,15 +100,18 @@ def prepare_data(
         eval_rows: rows in memory to use instead of `config.eval`.
         console: where to show progress; None shows none.
         finds_answers: whether to find the assistant's earlier turns.
+        keep_unpaired: whether labelled responses without a counterpart are examples.
 
     Raises:
         DataError, ConfigError, NetworkError: see `orpo.data`.
         ResourceError: see `prepare_source`.
     """
-    opened: dict[Role, list[_Opened]] = {"train": _open(config, "train", config.train, train_rows)}
+    opened: dict[Role, list[_Opened]] = {
+        "train": _open(config, "train", config.train, train_rows, keep_unpaired)
+    }
     if eval_rows is not None or isinstance(config.eval, tuple):
         sections = config.eval if isinstance(config.eval, tuple) else ()
-        opened["eval"] = _open(config, "eval", sections, eval_rows)
+        opened["eval"] = _open(config, "eval", sections, eval_rows, keep_unpaired)
     prompts = (example.prompt for one in chain(*opened.values()) for example in one.head)
     tokenization = Tokenization(
         template=resolve_template(source.tokenizer, config.template, prompts),
@@ -149,10 +153,18 @@ def cache_folder(configured: str) -> Path:
 
 
 def _open(
-    config: DataSection, use: Role, sections: Sequence[SourceSection], rows: Rows | None
+    config: DataSection,
+    use: Role,
+    sections: Sequence[SourceSection],
+    rows: Rows | None,
+    keep_unpaired: bool,
 ) -> list[_Opened]:
     """The sources of one use, or the rows that take their place."""
-    reading = Reading(role=use, transcripts="text" if config.template == "none" else "messages")
+    reading = Reading(
+        role=use,
+        transcripts="text" if config.template == "none" else "messages",
+        keep_unpaired=keep_unpaired,
+    )
     if rows is not None:
         # What says how to read a single source is about the rows that replace it.
         section = sections[0] if len(sections) == 1 else SourceSection(path=IN_MEMORY)

@@ -13,9 +13,11 @@ import torch
 from orpo.config import RunConfig
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import tokens_alone
+from orpo.data.tokenized import TokenizedPairs
 from orpo.modeling.head import FusedHead, OutputHead
 from orpo.modeling.load import LoadedModel
 from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.ops.precision import processor_has_bfloat16
 from orpo.run.data import PreparedData
@@ -29,7 +31,13 @@ SMALL_MODEL = 10_000_000
 """Parameters up to which the type of the products hardly matters on a CPU."""
 
 
-def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: torch.dtype | None) -> None:
+def announce(
+    config: RunConfig,
+    scorer: PairScorer,
+    pairs: TokenizedPairs,
+    template: str,
+    dtype: torch.dtype | None,
+) -> None:
     """Say what is about to be optimised, on what."""
     max_tokens = config.training.max_tokens
     parameters = list(scorer.parameters())
@@ -43,18 +51,19 @@ def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: t
     )
     if scorer.model.device.type == "cpu":
         _advise_on_bfloat16(config.training.precision, sum(p.numel() for p in parameters))
+    coefficients = config.objective.model_dump(by_alias=True)
     log.info(
-        "objective: %s, definition %s, lambda %g; template %s; %d pairs per step, max_tokens %s, layout %s",
-        config.objective.name,
-        config.objective.definition,
-        config.objective.lambda_,
-        data.template.name,
+        "objective: %s; template %s; %d pairs per step, max_tokens %s, layout %s",
+        ", ".join(
+            f"{value}" if name == "name" else f"{name} {value}" for name, value in coefficients.items()
+        ),
+        template,
         config.training.batch_size,
         max_tokens,
         scorer.layout,
     )
     if max_tokens != "auto" and (
-        alone := int((tokens_alone(data.train.lengths, scorer.layout) > max_tokens).sum())
+        alone := int((tokens_alone(pairs.lengths, scorer.layout) > max_tokens).sum())
     ):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)
 
@@ -68,13 +77,17 @@ def _advise_on_bfloat16(precision: str, parameters: int) -> None:
 
 
 def definition_record(
-    config: RunConfig, source: LoadedModel, data: PreparedData, scorer: PairScorer
+    config: RunConfig, objective: Objective, source: LoadedModel, data: PreparedData, scorer: PairScorer
 ) -> dict[str, Any]:
     """What definition.json holds of the optimisation."""
     lora = config.model.lora
     parameters = list(scorer.parameters())
     return {
-        "objective": config.objective.model_dump(by_alias=True),
+        "objective": {
+            **config.objective.model_dump(by_alias=True),
+            "title": objective.title,
+            "formula": objective.formula,
+        },
         "model": {
             "name": config.model.name,
             "revision": config.model.revision,

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from orpo.batch import Layout, MicroBatch, PromptTokens, Totals
-from orpo.data.batching import Indices, Lengths, epoch_order, global_batches, packed_lengths, split_batch
+from orpo.config.schema import TrainingSection
+from orpo.data.batching import (
+    Indices,
+    epoch_order,
+    global_batches,
+    lengths_of,
+    packed_lengths,
+    split_batch,
+)
 from orpo.data.collate import batch_totals, collate
+from orpo.data.mismatched import Mismatch, mismatched
 from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
+from orpo.errors import ConfigError
+from orpo.objectives import Objective
 from orpo.ops.distributed import World
 
 
@@ -20,15 +31,15 @@ class GlobalBatch:
 
     pairs: Sequence[TokenizedPair]
 
-    lengths: Lengths
-    """(n, 3) tokens of the pairs' prompts, chosen and rejected responses."""
-
     totals: Totals
+
+    mismatch: Mismatch | None = None
+    """For objectives that need an estimate of the divergence."""
 
     @property
     def tokens(self) -> int:
         """Prompt and response tokens of all branches of all pairs, padding not counted."""
-        return int(packed_lengths(self.lengths, Layout.PACKED).sum())
+        return int(packed_lengths(lengths_of(self.pairs), Layout.PACKED).sum())
 
 
 @dataclass(frozen=True)
@@ -43,7 +54,9 @@ class Batches:
         layout: how micro-batches are laid out.
         pad_id: fills padded rows.
         prompt_tokens: tokens of the prompts that the objective needs scored.
+        max_length: most tokens of prompt + response.
         world: this process among its peers.
+        mismatched_references: `Mismatch.reference` by epoch and place in it, for objectives that need it.
     """
 
     pairs: TokenizedPairs
@@ -53,7 +66,34 @@ class Batches:
     layout: Layout
     pad_id: int
     prompt_tokens: PromptTokens
+    max_length: int
     world: World
+    mismatched_references: Mapping[tuple[int, int], float] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        pairs: TokenizedPairs,
+        settings: TrainingSection,
+        objective: Objective,
+        *,
+        layout: Layout,
+        pad_id: int,
+        max_length: int,
+        world: World,
+    ) -> Batches:
+        """The batches that a configuration asks for."""
+        return cls(
+            pairs=pairs,
+            size=settings.batch_size,
+            seed=settings.seed,
+            shuffle=settings.shuffle,
+            layout=layout,
+            pad_id=pad_id,
+            prompt_tokens=objective.prompt_tokens,
+            max_length=max_length,
+            world=world,
+        )
 
     @property
     def per_epoch(self) -> int:
@@ -63,21 +103,38 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[GlobalBatch]:
         """The global batches of an epoch: a pure function of seed and epoch."""
         order = epoch_order(len(self.pairs), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
-        return (self.take(indices) for indices in global_batches(order, self.size))
+        for number, indices in enumerate(global_batches(order, self.size)):
+            batch = self.take(indices)
+            yield batch if self.mismatched_references is None else self._with_mismatch(batch, epoch, number)
+
+    def _with_mismatch(self, batch: GlobalBatch, epoch: int, number: int) -> GlobalBatch:
+        assert self.mismatched_references is not None
+        try:
+            reference = self.mismatched_references[epoch, number]
+        except KeyError:
+            raise ConfigError(
+                f"batch {number} of epoch {epoch} was not scored under the reference: a callback has changed "
+                "the order of the steps",
+                hint="Remove the callback that ends epochs early.",
+            ) from None
+        return replace(batch, mismatch=Mismatch(self.mismatched(batch), reference))
 
     def take(self, indices: Indices) -> GlobalBatch:
         """The pairs at `indices` as a global batch."""
         pairs = [self.pairs[i] for i in indices]
-        return GlobalBatch(pairs, self.pairs.lengths[indices], batch_totals(pairs, self.prompt_tokens))
+        return GlobalBatch(pairs, batch_totals(pairs, self.prompt_tokens))
 
-    def micro_batches(self, batch: GlobalBatch, max_tokens: int) -> list[MicroBatch]:
-        """This rank's share of a global batch, split into micro-batches of at most `max_tokens`."""
+    def mismatched(self, batch: GlobalBatch) -> list[TokenizedPair]:
+        """The batch's prompts with responses to other prompts of it."""
+        return mismatched(batch.pairs, self.max_length)
+
+    def micro_batches(self, pairs: Sequence[TokenizedPair], max_tokens: int) -> list[MicroBatch]:
+        """This rank's share of a global batch's pairs, in micro-batches of at most `max_tokens`."""
         plans = split_batch(
-            batch.lengths, layout=self.layout, world_size=self.world.size, max_tokens=max_tokens
+            lengths_of(pairs), layout=self.layout, world_size=self.world.size, max_tokens=max_tokens
         )
         return [
-            self.micro_batch([batch.pairs[i] for i in plan.indices], plan.weight)
-            for plan in plans[self.world.rank]
+            self.micro_batch([pairs[i] for i in plan.indices], plan.weight) for plan in plans[self.world.rank]
         ]
 
     def micro_batch(self, pairs: Sequence[TokenizedPair], weight: float = 1.0) -> MicroBatch:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-During = Literal["training", "evaluation"]
+During = Literal["training", "evaluation", "the reference's scoring"]
 
 SPEED_CAP = {"cpu": 4096, "cuda": 65_536}
 """Tokens beyond which a forward pass does not get faster per token: its matrix products keep every core busy
@@ -175,6 +175,13 @@ def _set_random_state(device: torch.device, states: Sequence[Tensor]) -> None:
 
 
 # Choosing
+
+
+def scoring_budget(max_tokens: int | Literal["auto"], world: World) -> TokenBudget:
+    """The budget of passes without gradients, which take little memory beside training's."""
+    if max_tokens != "auto":
+        return TokenBudget(max_tokens, "given", world)
+    return TokenBudget(SPEED_CAP.get(world.device.type, SPEED_CAP["cpu"]), "speed cap", world)
 
 
 @dataclass(frozen=True)

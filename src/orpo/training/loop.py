@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
 from orpo.config.schema import TrainingSection
-from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
@@ -48,15 +47,19 @@ class Window:
     started: float = field(default_factory=time.perf_counter)
 
 
+def total_steps(settings: TrainingSection, batches: Batches) -> int:
+    """Optimizer steps of a run."""
+    return settings.max_steps or math.ceil(settings.epochs * batches.per_epoch)
+
+
 class TrainingLoop:
     """Runs optimizer steps over a seeded order of pairs.
 
     Args:
         scorer: of the model that is trained, on the right device.
         tokenizer: handed to callbacks.
-        pad_id: fills padded rows.
         objective: the loss.
-        pairs: training pairs.
+        batches: the training pairs.
         settings: the optimisation.
         max_tokens: tokens, padding included, per forward pass and device; `auto` measures a step.
         world: this process among its peers.
@@ -72,9 +75,8 @@ class TrainingLoop:
         *,
         scorer: PairScorer,
         tokenizer: PreTrainedTokenizerBase,
-        pad_id: int,
         objective: Objective,
-        pairs: TokenizedPairs,
+        batches: Batches,
         settings: TrainingSection,
         max_tokens: int | Literal["auto"],
         world: World,
@@ -89,17 +91,8 @@ class TrainingLoop:
         self._evaluate_pairs = evaluate
         self._save = save
         self._run_dir = run_dir
-        self._batches = Batches(
-            pairs=pairs,
-            size=settings.batch_size,
-            seed=settings.seed,
-            shuffle=settings.shuffle,
-            layout=scorer.layout,
-            pad_id=pad_id,
-            prompt_tokens=objective.prompt_tokens,
-            world=world,
-        )
-        self.total_steps = settings.max_steps or math.ceil(settings.epochs * self._batches.per_epoch)
+        self._batches = batches
+        self.total_steps = total_steps(settings, batches)
 
         model = scorer.model
         self._parameters = [p for p in model.parameters() if p.requires_grad]
@@ -202,7 +195,7 @@ class TrainingLoop:
         self._learning_rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
 
-        weight = grad_norm.new_tensor(batch.totals.answered)
+        weight = grad_norm.new_tensor(float(len(batch.pairs)))
         self._window.means.add({**sums, "grad_norm": weighted(grad_norm, weight)})
         self._window.pairs += len(batch.pairs)
         self._window.tokens += batch.tokens
@@ -212,8 +205,13 @@ class TrainingLoop:
 
         def attempt(max_tokens: int, on_substep_end: Callable[[], None]) -> dict[str, Tensor]:
             self._optimizer.zero_grad(set_to_none=True)  # gradients of a try that failed
-            micro_batches = self._batches.micro_batches(batch, max_tokens)
-            return self._gradient_step(micro_batches, batch.totals, on_substep_end)
+            totals, split = batch.totals, self._batches.micro_batches
+            if batch.mismatch is not None:
+                divergence = self._gradient_step.divergence(
+                    split(batch.mismatch.pairs, max_tokens), batch.mismatch
+                )
+                totals = replace(totals, divergence=divergence)
+            return self._gradient_step(split(batch.pairs, max_tokens), totals, on_substep_end)
 
         return self.budget.fit(
             attempt, lambda: self._callbacks.fire("on_substep_end"), step=self.step + 1, during="training"

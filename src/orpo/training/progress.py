@@ -139,8 +139,11 @@ class ProgressCallback(TrainerCallback):
 
 
 def _metrics(logs: dict[str, float], prefix: str) -> str:
-    margin = logs[f"{prefix}logps/chosen"] - logs[f"{prefix}logps/rejected"]
-    return (
-        f"{'eval ' if prefix else 'train'}  loss {logs[f'{prefix}loss']:.4f}"
-        f"  accuracy {logs[f'{prefix}rewards/accuracies']:.3f}  margin {margin:+.4f}"
-    )
+    """Loss, and what there is about pairs: a batch may have none."""
+    values = {name.removeprefix(prefix): value for name, value in logs.items() if name.startswith(prefix)}
+    parts = [f"{'eval ' if prefix else 'train'}  loss {values['loss']:.4f}"]
+    if "rewards/accuracies" in values:
+        parts.append(f"accuracy {values['rewards/accuracies']:.3f}")
+    if {"logps/chosen", "logps/rejected"} <= values.keys():
+        parts.append(f"margin {values['logps/chosen'] - values['logps/rejected']:+.4f}")
+    return "  ".join(parts)

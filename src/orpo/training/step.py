@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from orpo.batch import MicroBatch, Totals
+from orpo.data.mismatched import Mismatch
+from orpo.modeling.divergence import divergence
 from orpo.ops.distributed import World
 from orpo.ops.means import add_sums
 from orpo.ops.memory import naming_what_did_not_fit
@@ -31,6 +33,22 @@ class GradientStep:
     autocast_dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
 
+    @property
+    def _plain(self) -> PairLoss:
+        """The loss without DDP's wrapper."""
+        return self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
+
+    def divergence(self, micro_batches: Sequence[MicroBatch], mismatch: Mismatch) -> Tensor:
+        """See `orpo.modeling.divergence`."""
+        return divergence(
+            self._plain.scorer,
+            micro_batches,
+            count=len(mismatch.pairs),
+            reference=mismatch.reference,
+            world=self.world,
+            dtype=self.autocast_dtype,
+        )
+
     def __call__(
         self, micro_batches: Sequence[MicroBatch], totals: Totals, on_substep_end: Callable[[], None]
     ) -> dict[str, Tensor]:
@@ -48,7 +66,7 @@ class GradientStep:
             MicroBatchMemoryError: a micro-batch did not fit; the gradients are those of the ones before it.
         """
         sums: dict[str, Tensor] = {}
-        plain = self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
+        plain = self._plain
         # DDP averages gradients over ranks, whose losses are shares of a sum.
         factor = self.scaler.scale(torch.full((), float(self.world.size), device=self.world.device))
         for i, batch in enumerate(micro_batches):

@@ -116,6 +116,15 @@ MODEL = "text (its `name`) or a mapping with keys such as `name`"
             "objective: {definition: trl, nll_turns: all}",
             "`objective.nll_turns`: `definition: trl` covers every token of the conversation; expected final",
         ),
+        (
+            "objective: {name: simpo, lambda: 0.1}",
+            "`objective.lambda` is a key of `orpo`; those of `simpo` are `name`, `beta`, `gamma_beta_ratio`",
+        ),
+        (
+            "objective: {name: dppo}",
+            '`objective.name`: expected `orpo`, `sft`, `dpo`, `ipo`, `simpo` or `kto`, got the text "dppo"',
+        ),
+        ("objective: {beta: 0.1}", "unknown key `objective.beta`: it is `objective.lambda` here"),
         ("training: [a]", '`training`: expected a mapping with keys such as `batch_size`, got ["a"]'),
     ],
 )

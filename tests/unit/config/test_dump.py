@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orpo.config import LoadedConfig, dump_config, load_config, parse_config
-from orpo.config.keys import KEYS
+from orpo.config.keys import KEYS, fields_of
+from orpo.config.objectives import ORPOSection
 from orpo.config.reference import EXAMPLE
 from orpo.errors import ConfigError
 from tests.unit.config.conftest import MINIMAL
@@ -38,7 +39,9 @@ def test_every_leaf_says_where_it_came_from(load: Load) -> None:
 def test_every_key_is_written(load: Load) -> None:
     sources = "train: {path: a, columns: {}}\n  eval: {path: b, columns: {}}"
     text = MINIMAL.replace("base", "{name: base, lora: {}}").replace("train: pairs.jsonl", sources)
-    assert set(load(text).provenance) == {path for path, key in KEYS.items() if key.section is None}
+    objective = {f"objective.{name}" for name in fields_of(ORPOSection)}
+    expected = {path for path, key in KEYS.items() if not key.sections and not path.startswith("objective.")}
+    assert set(load(text).provenance) == expected | objective
 
 
 VARIANTS: list[dict[str, Any]] = [

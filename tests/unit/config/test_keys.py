@@ -60,5 +60,8 @@ def test_a_dotted_key_in_a_file_is_explained() -> None:
 
 def test_without_a_near_key_those_of_the_section_are_listed() -> None:
     explained = explain_unknown("zzz", "objective")
-    assert explained.text == "the keys here are `name`, `definition`, `nll_turns`, `lambda`"
+    assert explained.text == (
+        "the keys here are `name`, `definition`, `nll_turns`, `lambda`, `contrast`, "
+        "`beta`, `label_smoothing`, `gamma_beta_ratio`, `desirable_weight`, `undesirable_weight`"
+    )
     assert explained.meant is None

@@ -13,13 +13,13 @@ from orpo.config import (
     DataSection,
     LoadedConfig,
     ModelSection,
-    ObjectiveSection,
     RunConfig,
     SourceSection,
     load_config,
     parse_config,
 )
 from orpo.config.load import MAX_BYTES
+from orpo.config.objectives import KTOSection, ORPOSection, SFTSection
 from orpo.config.reference import EXAMPLE
 from orpo.errors import ConfigError
 from tests.unit.config.conftest import MINIMAL
@@ -34,7 +34,7 @@ def test_the_example_of_the_documentation_loads_as_written(load: Load) -> None:
     assert config.data == DataSection(
         train=(SourceSection(path="HuggingFaceH4/ultrafeedback_binarized"),), max_length=2048
     )
-    assert config.objective.lambda_ == 0.1
+    assert config.objective == ORPOSection()
     assert config.training.learning_rate == 8e-6
     assert config.output == "runs/smollm2-orpo"
 
@@ -102,13 +102,20 @@ def test_a_configuration_from_python_is_its_own_mapping() -> None:
     config = RunConfig(
         model=ModelSection(name="m"),
         data=DataSection(train=(SourceSection(path="t"),)),
-        objective=ObjectiveSection(lambda_=0.25),
+        objective=ORPOSection(lambda_=0.25),
         output="o",
     )
     loaded = parse_config(config)
     assert loaded.config == config
     assert loaded.provenance["objective.lambda"] == "train()"
-    assert loaded.provenance["objective.name"] == "default"
+    assert loaded.provenance["objective.definition"] == "default"
+
+
+def test_an_objective_made_in_python_keeps_its_name() -> None:
+    model, data = ModelSection(name="m"), DataSection(train=(SourceSection(path="t"),))
+    for objective in (SFTSection(), KTOSection(beta=0.5)):
+        config = RunConfig(model=model, data=data, objective=objective, output="o")
+        assert parse_config(config).config.objective == objective
 
 
 def test_provenance_cannot_be_changed(load: Load) -> None:

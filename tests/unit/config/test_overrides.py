@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from orpo.config import LoadedConfig, SourceSection
+from orpo.config.objectives import ORPOSection
 from orpo.errors import ConfigError
 from tests.unit.config.conftest import MINIMAL
 
@@ -24,7 +25,7 @@ def test_values_are_yaml(load: Load) -> None:
         "output=runs/a=b",
         "training.shuffle=false",
     ).config
-    assert config.objective.lambda_ == 0.2
+    assert config.objective == ORPOSection(lambda_=0.2)
     assert config.data.eval is None
     assert config.training.report_to == ("tensorboard", "wandb")
     assert config.training.learning_rate == 1e-5

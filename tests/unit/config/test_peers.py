@@ -21,7 +21,11 @@ def test_advice_names_only_keys_and_values_that_exist(name: str) -> None:
 
 
 def test_no_key_of_ours_is_taken_for_another_tools() -> None:
-    assert {key.name for key in KEYS.values()} & set(ADVICE) == {"alpha"}  # also the field's word for lambda
+    assert {key.name for key in KEYS.values()} & set(ADVICE) == {
+        "alpha",  # LoRA's; also a word for ORPO's lambda
+        "beta",  # DPO's; also a word for ORPO's lambda
+        "label_smoothing",  # DPO's
+    }
 
 
 @pytest.mark.parametrize(

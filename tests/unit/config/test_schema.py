@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from pydantic import ValidationError
 from pydantic_core import PydanticUndefined
 
 from orpo.config import ModelSection, RunConfig, SourceSection
-from orpo.config.keys import KEYS
+from orpo.config.keys import KEYS, fields_of
+from orpo.objectives import OBJECTIVES
 
 REQUIRED = PydanticUndefined
 
@@ -82,6 +85,12 @@ SURFACE = {
     "objective.definition": "paper",
     "objective.nll_turns": "final",
     "objective.lambda": 0.1,
+    "objective.contrast": "odds",
+    "objective.beta": 0.1,
+    "objective.label_smoothing": 0.0,
+    "objective.gamma_beta_ratio": 0.5,
+    "objective.desirable_weight": 1.0,
+    "objective.undesirable_weight": 1.0,
     "training.batch_size": 64,
     "training.max_tokens": "auto",
     "training.epochs": 1.0,
@@ -116,8 +125,34 @@ OPTIONAL_SECTIONS = {
 
 
 def test_the_keys_and_defaults_are_exactly_these() -> None:
-    leaves = {path: key.field.default for path, key in KEYS.items() if key.section is None}
+    leaves = {path: key.field.default for path, key in KEYS.items() if not key.sections}
     assert leaves == SURFACE
+
+
+OBJECTIVE_KEYS = {
+    "orpo": {"definition": "paper", "nll_turns": "final", "lambda": 0.1, "contrast": "odds"},
+    "sft": {"definition": "paper", "nll_turns": "final"},
+    "dpo": {"beta": 0.1, "label_smoothing": 0.0},
+    "ipo": {"beta": 0.1},
+    "simpo": {"beta": 2.0, "gamma_beta_ratio": 0.5},
+    "kto": {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0},
+}
+
+
+def test_each_objective_has_exactly_these_keys_and_defaults() -> None:
+    found = {
+        section.model_fields["name"].default: {
+            name: field.default for name, field in fields_of(section).items() if name != "name"
+        }
+        for section in KEYS["objective"].sections
+    }
+    assert found == OBJECTIVE_KEYS
+
+
+def test_every_objective_has_a_section_and_the_keys_are_its_coefficients() -> None:
+    for name, objective in OBJECTIVES.items():
+        coefficients = {field.name.rstrip("_"): field.default for field in dataclasses.fields(objective)}
+        assert coefficients == OBJECTIVE_KEYS[name]
 
 
 def test_absent_optional_sections_stay_absent() -> None:

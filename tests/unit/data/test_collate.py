@@ -174,7 +174,9 @@ def test_counts_are_the_scored_tokens_and_totals_add_them_up(layout: Layout, whi
     counted = torch.bincount(batch.segments, minlength=batch.counts.numel()).view_as(batch.counts)
     assert torch.equal(batch.counts, counted.float())
     total = batch_totals(PAIRS, which)
-    assert total == Totals(pairs=2, answered=2, prompt_tokens=batch.counts[2].sum().item(), chosen_tokens=3)
+    assert total == Totals(
+        pairs=2, answered=2, prompt_tokens=batch.counts[2].sum().item(), chosen_tokens=3, responses=4
+    )
 
 
 def test_totals_are_weighted_and_leave_out_what_has_no_chosen_response() -> None:
@@ -183,7 +185,9 @@ def test_totals_are_weighted_and_leave_out_what_has_no_chosen_response() -> None
         TokenizedPair((1, 2, 3), (4, 5), (), "only chosen", weight=0.5),
         TokenizedPair((1, 2, 3), (), (4, 5), "only rejected", weight=8.0),
     ]
-    assert batch_totals(pairs, PromptTokens.ALL) == Totals(2.0, 2.5, prompt_tokens=5.0, chosen_tokens=5.0)
+    assert batch_totals(pairs, PromptTokens.ALL) == Totals(
+        2.0, 2.5, prompt_tokens=5.0, chosen_tokens=5.0, responses=12.5
+    )
 
 
 @every_layout
@@ -205,3 +209,15 @@ def test_the_weight_of_a_stand_in_is_passed_on(layout: Layout) -> None:
 def test_pairs_keep_their_weights(layout: Layout) -> None:
     pairs = [replace(pair, weight=weight) for pair, weight in zip(PAIRS, (0.5, 4.0), strict=True)]
     assert collate(pairs, layout, pad_id=0, prompt_tokens=PromptTokens.NONE).weight.tolist() == [0.5, 4.0]
+
+
+@every_layout
+def test_reference_scores_are_passed_on_where_every_pair_has_them(layout: Layout) -> None:
+    known = [replace(pair, reference=(-1.5 * i, -2.5)) for i, pair in enumerate(PAIRS)]
+    batch = collate(known, layout, pad_id=0, prompt_tokens=PromptTokens.NONE)
+    assert batch.reference is not None
+    assert batch.reference.tolist() == [[0.0, -1.5], [-2.5, -2.5]]
+    part = batch.scoring(1, 2).reference
+    assert part is not None
+    assert part.tolist() == [[-1.5], [-2.5]]
+    assert collate(PAIRS, layout, pad_id=0, prompt_tokens=PromptTokens.NONE).reference is None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orpo.data.pairs import TokenizedPair
-from orpo.data.tokenized import KEY_BYTES, SHARD_SCHEMA, Shard, ShardBuilder, TokenizedPairs
+from orpo.data.tokenized import KEY_BYTES, SHARD_SCHEMA, Shard, ShardBuilder, Side, TokenizedPairs
 
 PAIRS = [
     TokenizedPair((1, 2), (3, 4, 5), (6,), "a.jsonl:1"),
@@ -65,6 +67,20 @@ def test_joined_parts_follow_one_another_selections_included() -> None:
     assert list(joined) == [PAIRS[3], PAIRS[1], PAIRS[2]]
     assert joined.prompt_keys() == [key(3), key(1), key(2)]
     assert joined.stop_ids == (2, 5, 7, 9)
+
+
+def test_one_side_of_a_pair_may_be_looked_at() -> None:
+    sided = stored().select([0, 0, 2]).only([Side.CHOSEN, Side.REJECTED, Side.BOTH])
+    assert list(sided) == [replace(PAIRS[0], rejected=()), replace(PAIRS[0], chosen=()), PAIRS[2]]
+    assert sided.lengths.tolist() == [[2, 3, 0], [2, 0, 1], [3, 2, 4]]
+    assert list(sided.select([1])) == [replace(PAIRS[0], chosen=())]
+    assert list(TokenizedPairs.joined([sided, stored()])) == [*sided, *stored()]
+
+
+def test_reference_scores_stay_with_their_pairs() -> None:
+    scores = np.array([[-1, -2], [-3, 0], [-5, -6], [0, -8]], dtype=np.float32)
+    scored = stored().with_references(scores).select([2, 1])
+    assert [pair.reference for pair in scored] == [(-5.0, -6.0), (-3.0, 0.0)]
 
 
 def test_no_pairs_are_an_empty_sequence() -> None:

@@ -24,7 +24,6 @@ from orpo.data.tokens import (
     MERGED,
     NO_PROMPT,
     NO_ROOM,
-    SINGLE,
     TOO_LONG,
     PairTokenizer,
     Tokenized,
@@ -365,7 +364,7 @@ def test_a_single_response_takes_the_place_that_its_label_says() -> None:
         made, response = outcome.pair, (*_ids(tokenizer, " the fox"), outcome.end)
         assert made.prompt == (tokenizer.bos_token_id, *_ids(tokenizer, "and"))
         assert (made.chosen, made.rejected) == ((response, ()) if is_desirable else ((), response))
-        assert (made.weight, made.where, outcome.notes) == (2.0, "a.jsonl:1", (SINGLE,))
+        assert (made.weight, made.where, outcome.notes) == (2.0, "a.jsonl:1", ())
 
 
 @pytest.mark.parametrize("name", [name for name in TRAPS if _trap(name).chat_template is not None])

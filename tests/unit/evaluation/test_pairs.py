@@ -86,6 +86,7 @@ def test_metrics_equal_the_papers_formulas(definition: Definition) -> None:
         "rewards/rejected": LAMBDA * oracles.mean([a_l for _, a_l in means]),
         "rewards/margins": LAMBDA * oracles.mean([a_w - a_l for a_w, a_l in means]),
         "rewards/accuracies": oracles.mean([float(a_w > a_l) for a_w, a_l in means]),
+        "logps/accuracies": oracles.mean([float(a_w > a_l) for a_w, a_l in means]),
         "logps/chosen": oracles.mean([a_w for a_w, _ in means]),
         "logps/rejected": oracles.mean([a_l for _, a_l in means]),
         "logps_sum/chosen": oracles.mean([sum(p.chosen) for p in pairs]),

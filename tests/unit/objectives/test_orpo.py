@@ -12,39 +12,21 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from orpo.batch import Scores, Totals
-from orpo.objectives.orpo import ORPO, Definition, Turns, log_odds_ratio
+from orpo.objectives.orpo import ORPO, Contrast
+from orpo.objectives.terms import Definition, Turns, log_odds_ratio
 from orpo.ops.means import WeightedMeans, add_sums
 from tests import oracles
 from tests.loops import ALONE
-from tests.metrics import means
+from tests.objectives import assert_equals, assert_gradient, logps, means, responses, scores_of, weights
 from tests.oracles import TokenPair
 
-logps = st.floats(min_value=-30, max_value=-1e-12)
 token_pairs = st.builds(
     TokenPair,
     prompt=st.lists(logps, max_size=5),
-    chosen=st.lists(logps, min_size=1, max_size=5),
+    chosen=responses,
     rejected=st.lists(logps, max_size=5),
-    weight=st.sampled_from([0.125, 1.0, 3.0]),
+    weight=weights,
 )
-
-
-def scores_of(pairs: list[TokenPair], dtype: torch.dtype = torch.float64) -> tuple[Scores, Totals]:
-    def column(kind: str) -> tuple[Tensor, Tensor]:
-        values = [getattr(pair, kind) for pair in pairs]
-        sums = torch.tensor([math.fsum(v) for v in values], dtype=dtype, requires_grad=True)
-        return sums, torch.tensor([len(v) for v in values], dtype=dtype)
-
-    (chosen, n_w), (rejected, n_l), (prompt, n_x) = column("chosen"), column("rejected"), column("prompt")
-    weight = torch.tensor([pair.weight for pair in pairs], dtype=dtype)
-    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, weight)
-    totals = Totals(
-        pairs=sum(pair.weight for pair in pairs if pair.rejected),
-        answered=sum(pair.weight for pair in pairs),
-        prompt_tokens=float((weight * n_x).sum()),
-        chosen_tokens=float((weight * n_w).sum()),
-    )
-    return scores, totals
 
 
 def slope(tensor: Tensor) -> Tensor:
@@ -67,20 +49,36 @@ def test_worked_example_of_the_literature() -> None:
 
 
 every_loss = pytest.mark.parametrize(
-    ("definition", "turns"), [("paper", "final"), ("paper", "all"), ("trl", "final")]
+    ("definition", "turns", "contrast"),
+    [
+        ("paper", "final", "odds"),
+        ("paper", "all", "odds"),
+        ("trl", "final", "odds"),
+        ("paper", "final", "probability"),
+    ],
 )
+
+
+def oracle(lambda_: float, definition: Definition, turns: Turns, contrast: Contrast) -> oracles.Oracle:
+    return lambda pairs: oracles.orpo_loss(pairs, lambda_, definition, turns, contrast)
+
+
+def scored(pairs: list[TokenPair], definition: Definition, turns: Turns) -> list[TokenPair]:
+    """The pairs with the prompt tokens that are scored."""
+    has_none = definition == "paper" and turns == "final"
+    return [replace(pair, prompt=()) for pair in pairs] if has_none else pairs
 
 
 @every_loss
 @given(pairs=st.lists(token_pairs, min_size=1, max_size=4), lambda_=st.floats(0, 2))
 def test_loss_equals_the_paper(
-    definition: Definition, turns: Turns, pairs: list[TokenPair], lambda_: float
+    definition: Definition, turns: Turns, contrast: Contrast, pairs: list[TokenPair], lambda_: float
 ) -> None:
-    if turns == "final" and definition == "paper":
-        pairs = [replace(pair, prompt=()) for pair in pairs]  # no token of a prompt is scored
-    output = ORPO(lambda_, definition, turns)(*scores_of(pairs))
-    expected = float(oracles.orpo_loss(pairs, lambda_, definition, turns))
-    assert output.loss.item() == pytest.approx(expected, rel=1e-11, abs=1e-12)
+    assert_equals(
+        ORPO(lambda_, definition, turns, contrast),
+        oracle(lambda_, definition, turns, contrast),
+        scored(pairs, definition, turns),
+    )
 
 
 @given(a_w=logps, a_l=logps)
@@ -93,30 +91,19 @@ def test_odds_ratio_gradient_equals_the_closed_form(a_w: float, a_l: float) -> N
 
 
 @every_loss
-def test_gradient_equals_finite_differences_of_the_oracle(definition: Definition, turns: Turns) -> None:
+def test_gradient_equals_finite_differences_of_the_oracle(
+    definition: Definition, turns: Turns, contrast: Contrast
+) -> None:
     pairs = [
         TokenPair([-2.0, -0.5], [-1.0, -0.2], [-0.7]),
         TokenPair([-1.5], [-0.3], [-2.0, -1.0, -0.1], weight=3.0),
         TokenPair([-0.1], [-0.6, -0.4], [], weight=0.5),
     ]
-    if turns == "final" and definition == "paper":
-        pairs = [replace(pair, prompt=()) for pair in pairs]
-    scores, totals = scores_of(pairs)
-    ORPO(0.3, definition, turns)(scores, totals).loss.backward()
-    step = oracles.mpf(10) ** -20
-    for kind in ("chosen", "rejected", "prompt"):
-        for i, pair in enumerate(pairs):
-            if not getattr(pair, kind):
-                continue
-            moved = TokenPair(
-                **{**vars(pair), kind: [getattr(pair, kind)[0] + step, *getattr(pair, kind)[1:]]}
-            )
-            changed = [moved if j == i else p for j, p in enumerate(pairs)]
-            before = oracles.orpo_loss(pairs, 0.3, definition, turns)
-            after = oracles.orpo_loss(changed, 0.3, definition, turns)
-            found = getattr(scores, kind).grad
-            found = 0.0 if found is None else found[i].item()
-            assert found == pytest.approx(float((after - before) / step), rel=1e-10, abs=1e-12), (kind, i)
+    assert_gradient(
+        ORPO(0.3, definition, turns, contrast),
+        oracle(0.3, definition, turns, contrast),
+        scored(pairs, definition, turns),
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

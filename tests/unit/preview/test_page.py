@@ -67,8 +67,8 @@ def test_every_token_is_there_with_its_id_and_place() -> None:
 
 def test_terms_are_told_by_classes_and_signs() -> None:
     paragraphs = [a.get("class") for tag, a in parsed().tags if tag == "p"]
-    assert paragraphs[-6:] == ["nll", "both", "odds", "context", "nll", "nll"]
-    assert {"N ", " L", "NL"} <= set(PAGE.replace("<", ">").split(">"))
+    assert paragraphs[-6:] == ["nll", "both", "preference", "context", "nll", "nll"]
+    assert {"N ", " P", "NP"} <= set(PAGE.replace("<", ">").split(">"))
 
 
 def test_the_page_says_what_the_summary_says() -> None:

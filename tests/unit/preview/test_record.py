@@ -13,7 +13,7 @@ def test_the_record_has_every_token_with_its_place_and_terms() -> None:
     assert first["where"] == "rows.jsonl:1"
     assert first["weight"] == 2.0
     assert first["cut"] == ["chosen", "rejected"]
-    keys = ("text", "segment", "in_nll", "in_log_odds", "position", "row", "column")
+    keys = ("text", "segment", "in_nll", "in_preference", "position", "row", "column")
     assert [tuple(token[key] for key in keys) for token in first["tokens"]] == [
         ("H", "prompt", False, False, 0, 0, 0),
         ("é", "prompt", True, False, 1, 0, 1),
@@ -24,7 +24,7 @@ def test_the_record_has_every_token_with_its_place_and_terms() -> None:
         ("o", "rejected", False, True, 4, 0, 6),
     ]
     assert [(token["id"], token["special"]) for token in second["tokens"]][-1] == (2, True)
-    assert not any(token["in_nll"] or token["in_log_odds"] for token in second["tokens"])
+    assert not any(token["in_nll"] or token["in_preference"] for token in second["tokens"])
     assert second["cut"] == []
 
 
@@ -46,7 +46,7 @@ def test_the_record_has_the_account() -> None:
         "padding": 0,
         "scored": 8,
         "in_nll": 4,
-        "in_log_odds": 4,
+        "in_preference": 4,
     }
 
 

@@ -42,7 +42,7 @@ def test_special_tokens_have_brackets_and_their_id() -> None:
 
 
 def test_every_combination_of_terms_has_a_sign_and_words_of_its_own() -> None:
-    combinations = {Terms.NONE, Terms.NLL, Terms.LOG_ODDS, Terms.BOTH}
+    combinations = {Terms.NONE, Terms.NLL, Terms.PREFERENCE, Terms.BOTH}
     assert SIGNS.keys() == WORDS.keys() == combinations
     assert len(set(SIGNS.values())) == len(set(WORDS.values())) == 4
     assert {len(sign) for sign in SIGNS.values()} == {2}
@@ -56,6 +56,6 @@ def segments(texts: Texts) -> list[Segment]:
 def test_the_account_names_each_kind_once() -> None:
     prompt, chosen, rejected = segments(Texts("Hi?", "Yes", "No"))
     assert account(prompt) == "3 tokens (1 in no term of the loss, 2 in the NLL)"
-    assert account(chosen) == "4 tokens in the NLL and the log odds"
-    assert account(rejected) == "3 tokens in the log odds"
-    assert account(segments(Texts("H", "", "No"))[1]) == "1 token in the NLL and the log odds"
+    assert account(chosen) == "4 tokens in the NLL and the preference term"
+    assert account(rejected) == "3 tokens in the preference term"
+    assert account(segments(Texts("H", "", "No"))[1]) == "1 token in the NLL and the preference term"

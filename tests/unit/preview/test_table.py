@@ -36,8 +36,8 @@ def test_every_line_says_in_its_margin_which_terms_its_tokens_are_in() -> None:
     assert margins(printed(preview_of(TEXTS))) == [
         ("  ", "H╎i╎·╎t╎h╎e╎r╎e╎,╎↵"),
         ("  ", "╎y╎o╎u╎?"),
-        ("NL", "Y╎e╎s╎·╎🍕₄╎·╎é₂╎⟨</s> 2⟩"),
-        (" L", "N╎o╎⟨</s> 2⟩"),
+        ("NP", "Y╎e╎s╎·╎🍕₄╎·╎é₂╎⟨</s> 2⟩"),
+        (" P", "N╎o╎⟨</s> 2⟩"),
     ]
 
 
@@ -75,7 +75,7 @@ def test_the_summary_tells_settings_and_counts() -> None:
     assert re.search(r"tokens +template none, max_length 128, truncation cut", text)
     assert re.search(r"train +pairs 1, single responses 0; tokens: prompt 14, chosen 12, rejected 3", text)
     assert re.search(r"shown +1 of these, .* layout shared: 1 x 29 = 29 tokens, 0 of them padding", text)
-    assert re.search(r"scored +28 tokens: 25 in the NLL, 15 in the log odds", text)
+    assert re.search(r"scored +28 tokens: 25 in the NLL, 15 in the preference term", text)
     assert "rows.jsonl:1 (pair, weight 2.5)" in text
 
 

@@ -17,7 +17,7 @@ PAIR = TokenizedPair((1, 2, 3, 4), (5, 6), (7,), "a:1", answers=((1, 3),))
 DEMONSTRATION = TokenizedPair((1, 2), (3, 4), (), "a:2")
 UNDESIRABLE = TokenizedPair((1, 2), (), (3, 4), "a:3")
 
-NLL, LOG_ODDS, BOTH = Terms.NLL, Terms.LOG_ODDS, Terms.BOTH
+NLL, PREFERENCE, BOTH = Terms.NLL, Terms.PREFERENCE, Terms.BOTH
 
 
 def terms(objective: ORPO, *pairs: TokenizedPair, layout: Layout = Layout.SHARED) -> list[Terms]:
@@ -30,17 +30,17 @@ def terms(objective: ORPO, *pairs: TokenizedPair, layout: Layout = Layout.SHARED
 def test_chosen_tokens_are_in_both_terms_and_rejected_ones_in_the_log_odds(
     layout: Layout, lambda_: float
 ) -> None:
-    assert terms(replace(PAPER, lambda_=lambda_), PAIR, layout=layout) == [BOTH, BOTH, LOG_ODDS]
+    assert terms(replace(PAPER, lambda_=lambda_), PAIR, layout=layout) == [BOTH, BOTH, PREFERENCE]
 
 
 @pytest.mark.parametrize("layout", Layout)
 def test_trl_takes_the_prompt_but_its_first_token_into_the_nll(layout: Layout) -> None:
-    assert terms(TRL, PAIR, layout=layout) == [BOTH, BOTH, LOG_ODDS, NLL, NLL, NLL]
+    assert terms(TRL, PAIR, layout=layout) == [BOTH, BOTH, PREFERENCE, NLL, NLL, NLL]
 
 
 @pytest.mark.parametrize("layout", Layout)
 def test_with_all_turns_the_earlier_answers_are_in_the_nll(layout: Layout) -> None:
-    assert terms(EARLIER_ANSWERS, PAIR, layout=layout) == [BOTH, BOTH, LOG_ODDS, NLL, NLL]
+    assert terms(EARLIER_ANSWERS, PAIR, layout=layout) == [BOTH, BOTH, PREFERENCE, NLL, NLL]
 
 
 def test_a_response_without_a_counterpart_is_in_the_nll_if_it_is_to_be_imitated() -> None:
@@ -48,6 +48,6 @@ def test_a_response_without_a_counterpart_is_in_the_nll_if_it_is_to_be_imitated(
     assert terms(PAPER, UNDESIRABLE) == [Terms.NONE, Terms.NONE]
     assert terms(PAPER, DEMONSTRATION, PAIR, UNDESIRABLE) == [
         *(NLL, NLL),
-        *(BOTH, BOTH, LOG_ODDS),
+        *(BOTH, BOTH, PREFERENCE),
         *(Terms.NONE, Terms.NONE),
     ]

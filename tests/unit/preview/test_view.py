@@ -20,10 +20,10 @@ def test_the_split_counts_pairs_singles_and_tokens_by_segment() -> None:
 @pytest.mark.parametrize(
     ("layout", "held"),
     [
-        (Layout.SHARED, Held(1, 15, 0, scored=10, in_nll=7, in_log_odds=7)),
-        (Layout.PACKED, Held(1, 18, 0, scored=10, in_nll=7, in_log_odds=7)),
+        (Layout.SHARED, Held(1, 15, 0, scored=10, in_nll=7, in_preference=7)),
+        (Layout.PACKED, Held(1, 18, 0, scored=10, in_nll=7, in_preference=7)),
         # Rows of 7, 5 and 6 tokens.
-        (Layout.PADDED, Held(3, 7, 3, scored=10, in_nll=7, in_log_odds=7)),
+        (Layout.PADDED, Held(3, 7, 3, scored=10, in_nll=7, in_preference=7)),
     ],
 )
 def test_the_micro_batch_counts_what_it_holds_and_what_is_scored(layout: Layout, held: Held) -> None:
@@ -54,7 +54,7 @@ def test_tokens_are_counted_by_their_terms() -> None:
         (example,) = preview_of(texts, objective=objective).examples  # type: ignore[arg-type]
         return [dict(segment.counts) for segment in example.segments]
 
-    responses = [{Terms.BOTH: 4}, {Terms.LOG_ODDS: 3}]
+    responses = [{Terms.BOTH: 4}, {Terms.PREFERENCE: 3}]
     assert counts(PAPER) == [{Terms.NONE: 6}, *responses]
     assert counts(TRL) == [{Terms.NONE: 1, Terms.NLL: 5}, *responses]
     assert counts(EARLIER_ANSWERS) == [{Terms.NONE: 4, Terms.NLL: 2}, *responses]

@@ -26,7 +26,13 @@ EVALUATIONS = [
 def definition(**changes: Any) -> dict[str, Any]:
     """A definition.json; `changes` go into its sections."""
     sections: dict[str, dict[str, Any]] = {
-        "objective": {"name": "orpo", "definition": "paper", "lambda": 0.25},
+        "objective": {
+            "name": "orpo",
+            "definition": "paper",
+            "lambda": 0.25,
+            "title": "ORPO (arXiv)",
+            "formula": "L = L_NLL + lambda * L_OR",
+        },
         "model": {"name": "owner/base", "commit": "abc", "lora": None},
         "data": {
             "train": [{"path": "owner/pairs", "split": "train_prefs", "fingerprint": "hub:1:2", **COUNTS}],
@@ -64,8 +70,7 @@ def test_an_adapter_is_for_peft_and_a_merged_one_is_not(merge: bool, library: st
 def test_the_card_states_objective_data_and_metrics() -> None:
     card = model_card(definition(), EVALUATIONS)
     assert "# owner/base, aligned with ORPO\n" in card
-    assert "lambda = 0.25" in card
-    assert "`paper`: L_NLL over response tokens, averaged per pair, then over pairs" in card
+    assert "ORPO (arXiv):\n`L = L_NLL + lambda * L_OR`; definition = paper, lambda = 0.25.\n" in card
     assert "| train | owner/pairs | train_prefs | 100 | 97 | 3 identical responses |\n" in card
     assert "at most 512 tokens" in card
     assert "* train: 90 of 97; dropped 7: too long; note 4: cut\n" in card
@@ -76,9 +81,12 @@ def test_the_card_states_objective_data_and_metrics() -> None:
     assert "orpo 0.1.0, torch 2.13.0" in card
 
 
-def test_each_definition_has_its_own_words() -> None:
-    card = model_card(definition(objective={"definition": "trl"}), EVALUATIONS)
-    assert "`trl`: L_NLL over prompt and chosen tokens, pooled over all tokens of the batch" in card
+def test_metrics_that_an_objective_lacks_have_no_row() -> None:
+    without = [(step, {"loss": 1.0, "logps/chosen": -1.0}) for step in (0, 8)]
+    card = model_card(definition(objective={"name": "simpo"}), without)
+    assert "aligned with SIMPO" in card
+    assert "| loss | 1.0000 | 1.0000 |" in card
+    assert "NLL" not in card.split("## Held-out pairs")[1]
 
 
 def test_local_paths_are_not_published() -> None:

@@ -203,7 +203,7 @@ def test_single_responses_join_pairs_and_are_counted_apart(
     alone = write(tmp_path / "sft.jsonl", [{"prompt": f"{i} and", "completion": " so"} for i in range(3)])
     with caplog.at_level(logging.INFO, logger="orpo"):
         data = prepare(folder, train=[str(folder / "pairs.jsonl"), alone])
-    message = "train: 20 pairs and 3 single responses, which join the supervised term only"
+    message = "train: 20 pairs and 3 single responses"
     assert message in caplog.messages
     assert data.record["used"] == {"train": {"pairs": 20, "singles": 3}}
     assert "  example " + alone + ":1\n    prompt    0 and\n    response   so" in caplog.messages

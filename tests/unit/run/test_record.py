@@ -46,7 +46,7 @@ def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
 def test_what_is_about_to_happen_is_announced(base: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="orpo"):
         run(base, "training.max_tokens=20", "objective.lambda=0.25", "objective.definition=trl")
-    assert "objective: orpo, definition trl, lambda 0.25" in caplog.text
+    assert "objective: orpo, definition trl, nll_turns final, lambda 0.25, contrast odds" in caplog.text
     assert "8 pairs per step, max_tokens 20, layout shared" in caplog.text
     assert "float32 products" in caplog.text
     # A shared row holds the bytes of all three texts, and an EOS after each response.

@@ -35,6 +35,7 @@ METRICS = {
     "rewards/accuracies",
     "logps/chosen",
     "logps/rejected",
+    "logps/accuracies",
     "logps_sum/chosen",
     "logps_sum/rejected",
 }

@@ -1,0 +1,44 @@
+"""IPO: DPO's margin drawn to a fixed value instead of to infinity (Azar et al. 2023, arXiv:2310.12036)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orpo.batch import Rows, Scores, Totals
+from orpo.objectives.base import Objective, ObjectiveOutput
+from orpo.objectives.terms import log_ratios, pair_metrics, reward_metrics, share_metrics
+
+
+@dataclass(frozen=True)
+class IPO(Objective):
+    """L = (h_w - h_l - 1 / (2 beta))^2, with h = log(pi(y|x) / pi_ref(y|x)) / |y| (paper, Eq. 17).
+
+    The paper's tau is beta here.  Its log-ratios are sums; averages over the response's tokens, as TRL has
+    them, keep the target reachable at any length.
+
+    Args:
+        beta: the margin is drawn to 1 / (2 beta).
+    """
+
+    title = "IPO, Identity Preference Optimization (arXiv:2310.12036)"
+    formula = "L = (h_w - h_l - 1 / (2 beta))^2, with h = log(pi / pi_ref) per token"
+
+    beta: float = 0.1
+
+    @property
+    def rows(self) -> Rows:
+        return Rows.PAIRS
+
+    @property
+    def needs_reference(self) -> bool:
+        return True
+
+    def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
+        chosen, rejected = log_ratios(scores)
+        h_w, h_l = chosen / scores.chosen_count.clamp(min=1), rejected / scores.rejected_count.clamp(min=1)
+        losses = (h_w - h_l - 1 / (2 * self.beta)).square()
+        loss = (scores.pair_weight * losses).sum() / totals.pairs
+        metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
+        metrics |= pair_metrics(scores)
+        metrics |= reward_metrics(self.beta * chosen, self.beta * rejected, scores.pair_weight)
+        return ObjectiveOutput(loss, metrics, preference=loss)

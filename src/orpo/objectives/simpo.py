@@ -1,0 +1,42 @@
+"""SimPO: a length-normalised, reference-free reward with a target margin (Meng, Xia, Chen 2024,
+arXiv:2405.14734)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+
+from orpo.batch import Rows, Scores, Totals
+from orpo.objectives.base import Objective, ObjectiveOutput
+from orpo.objectives.terms import pair_metrics, reward_metrics, share_metrics
+
+
+@dataclass(frozen=True)
+class SimPO(Objective):
+    """L = -log sigmoid(r_w - r_l - gamma), with the reward r = beta * a(y|x) (paper, Eq. 4 and 6).
+
+    Pure: there is no supervised term (TRL's CPO trainer adds one unless `cpo_alpha` is 0).
+
+    Args:
+        beta: scale of the reward.
+        gamma_beta_ratio: gamma = beta * gamma_beta_ratio is the margin by which rewards should differ.
+    """
+
+    title = "SimPO, Simple Preference Optimization (arXiv:2405.14734)"
+    formula = "L = -log sigmoid(r_w - r_l - gamma), with r = beta * log-probability per token"
+
+    beta: float = 2.0
+    gamma_beta_ratio: float = 0.5
+
+    @property
+    def rows(self) -> Rows:
+        return Rows.PAIRS
+
+    def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
+        chosen, rejected = self.beta * scores.chosen_mean, self.beta * scores.rejected_mean
+        losses = -F.logsigmoid(chosen - rejected - self.beta * self.gamma_beta_ratio)
+        loss = (scores.pair_weight * losses).sum() / totals.pairs
+        metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
+        metrics |= pair_metrics(scores) | reward_metrics(chosen, rejected, scores.pair_weight)
+        return ObjectiveOutput(loss, metrics, preference=loss)
