@@ -23,6 +23,7 @@ from orpo.modeling.scorer import PairScorer
 from orpo.objectives import ORPO
 from orpo.objectives.orpo import Definition
 from orpo.ops.distributed import World
+from orpo.training.batches import Batches
 from orpo.training.loop import TrainingLoop
 
 from .trl_peer import trl_trainer
@@ -60,24 +61,34 @@ class Ours:
     """Of activations."""
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
+        scorer, objective = self._scorer(workload), ORPO(LAMBDA, self.definition)
+        world = World(0, 1, torch.device("cpu"))
+        settings = TrainingSection(
+            batch_size=workload.size.batch_size,
+            max_steps=steps,
+            shuffle=False,
+            schedule="constant",
+            warmup=0.0,
+            precision=self.precision,
+            log_every=1,
+            **OPTIMISATION,
+        )
         TrainingLoop(
-            scorer=self._scorer(workload),
+            scorer=scorer,
             tokenizer=workload.tokenizer,
-            pad_id=padding_id(workload.tokenizer),
-            objective=ORPO(LAMBDA, self.definition),
-            pairs=workload.pairs,
-            settings=TrainingSection(
-                batch_size=workload.size.batch_size,
-                max_steps=steps,
-                shuffle=False,
-                schedule="constant",
-                warmup=0.0,
-                precision=self.precision,
-                log_every=1,
-                **OPTIMISATION,
+            objective=objective,
+            batches=Batches.of(
+                workload.pairs,
+                settings,
+                objective,
+                layout=scorer.layout,
+                pad_id=padding_id(workload.tokenizer),
+                max_length=workload.size.max_length,
+                world=world,
             ),
+            settings=settings,
             max_tokens=self.max_tokens,
-            world=World(0, 1, torch.device("cpu")),
+            world=world,
             evaluate=None,
             save=lambda: None,
             run_dir=None,

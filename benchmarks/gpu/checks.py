@@ -32,6 +32,7 @@ from orpo.ops.attention.varlen import flash_attn_kernel
 from orpo.ops.distributed import World
 from orpo.ops.epilogue import LogitTransform, log_normalise, slope_
 from orpo.ops.head import target_log_probs
+from orpo.training.batches import Batches
 from orpo.training.loop import TrainingLoop
 
 PACKAGES = (
@@ -466,17 +467,27 @@ def _syncs(record: Record, device: torch.device, smoke: bool) -> None:
     model: Any = new_model("medium", device, torch.float32)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        scorer, objective = build_scorer(model, layout="auto", max_length=1024), ORPO(0.1, "paper")
+        world = World(0, 1, device)
+        settings = TrainingSection(
+            batch_size=16, max_steps=last + 1, shuffle=False, precision="bfloat16", log_every=100
+        )
         TrainingLoop(
-            scorer=build_scorer(model, layout="auto", max_length=1024),
+            scorer=scorer,
             tokenizer=dummy_tokenizer(),
-            pad_id=0,
-            objective=ORPO(0.1, "paper"),
-            pairs=pairs.pairs,
-            settings=TrainingSection(
-                batch_size=16, max_steps=last + 1, shuffle=False, precision="bfloat16", log_every=100
+            objective=objective,
+            batches=Batches.of(
+                pairs.pairs,
+                settings,
+                objective,
+                layout=scorer.layout,
+                pad_id=0,
+                max_length=1024,
+                world=world,
             ),
+            settings=settings,
             max_tokens=4096,
-            world=World(0, 1, device),
+            world=world,
             evaluate=None,
             save=lambda: None,
             run_dir=None,

@@ -34,6 +34,7 @@ from orpo.modeling.lora import add_lora
 from orpo.modeling.scorer import PairScorer, causal_model
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
+from orpo.training.batches import Batches
 from orpo.training.loop import TrainingLoop
 
 LAMBDA = 0.1
@@ -222,24 +223,33 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         # The compiler of C++ that a processor needs would make a smoke test slow.
         compile_layers(causal_model(model), backend="inductor" if clock.device.type == "cuda" else "eager")
     half = rung.dtype == torch.bfloat16 and clock.device.type == "cuda"
+    objective, world = ORPO(LAMBDA, "paper"), World(0, 1, clock.device)
+    settings = TrainingSection(
+        batch_size=pairs.batch_size,
+        max_steps=WARMUP_STEPS + plan.steps,
+        learning_rate=RATE,
+        schedule="constant",
+        warmup=0.0,
+        shuffle=False,
+        precision="bfloat16" if half else "float32",
+        log_every=WARMUP_STEPS + plan.steps,
+    )
     TrainingLoop(
         scorer=scorer,
         tokenizer=dummy_tokenizer(),
-        pad_id=0,
-        objective=ORPO(LAMBDA, "paper"),
-        pairs=pairs.pairs,
-        settings=TrainingSection(
-            batch_size=pairs.batch_size,
-            max_steps=WARMUP_STEPS + plan.steps,
-            learning_rate=RATE,
-            schedule="constant",
-            warmup=0.0,
-            shuffle=False,
-            precision="bfloat16" if half else "float32",
-            log_every=WARMUP_STEPS + plan.steps,
+        objective=objective,
+        batches=Batches.of(
+            pairs.pairs,
+            settings,
+            objective,
+            layout=scorer.layout,
+            pad_id=0,
+            max_length=1024,
+            world=world,
         ),
+        settings=settings,
         max_tokens=plan.max_tokens,
-        world=World(0, 1, clock.device),
+        world=world,
         evaluate=None,
         save=lambda: None,
         run_dir=None,

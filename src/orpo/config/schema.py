@@ -84,7 +84,7 @@ class ModelSection(Section):
 
 class ColumnsSection(Section):
     """Which columns hold what: `prompt` or `messages`, and `chosen` and `rejected`, or `response`, or
-    `responses`, `preferred` and `values`, or `candidates`, `text` and `score` or `rank`. Or `weight` alone."""
+    `responses`, `preferred` and `values`, or `candidates`, `text` and `score` or `rank`; or only `weight`."""
 
     prompt: str | None = None
     """Column of the prompt. Text with `chosen` and `rejected`, or `response`, of text is continued by them;
@@ -107,8 +107,8 @@ class ColumnsSection(Section):
     only, unless `label` says more."""
 
     label: str | None = None
-    """Column that says whether `response` is a good one: true or 1, else false or 0. A good and a bad response
-    to the same prompt make a pair."""
+    """Column that says whether `response` is a good one: true or 1, else false or 0. A good and a bad one to
+    the same prompt make a pair."""
 
     responses: list[str] | None = None
     """Columns of two responses of which `preferred` says which one is better."""

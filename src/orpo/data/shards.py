@@ -16,10 +16,10 @@ from orpo.errors import DataError
 
 T = TypeVar("T")
 
-SHARD_SIZE = 2000
+SHARD_SIZE = 1000
 """Most examples of a shard: enough for the tokenizer's threads, little enough to be done with soon."""
 
-SHARD_CHARACTERS = 2_000_000
+SHARD_CHARACTERS = 1_000_000
 """Characters with which a shard is full: encodings of long texts take memory."""
 
 

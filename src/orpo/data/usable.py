@@ -9,7 +9,7 @@ from orpo.data.tokenized import Side, TokenizedPairs
 
 
 def learnt(pairs: TokenizedPairs, rows: Rows) -> TokenizedPairs:
-    """What an objective that learns from `rows` is trained on; a pair may become two rows, one per response."""
+    """What an objective that learns from `rows` is trained on; a pair may become a row per response."""
     has_chosen, has_rejected = (pairs.lengths[:, 1:] > 0).T
     match rows:
         case Rows.ANSWERED:

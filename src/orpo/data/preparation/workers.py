@@ -31,7 +31,7 @@ from orpo.errors import ResourceError
 Batch = TypeVar("Batch")
 Workers = int | Literal["auto"]
 
-SMALL = 10
+SMALL = 20
 """Shards up to which starting processes, some seconds, costs more than it brings."""
 
 MOST = 16
