@@ -12,8 +12,9 @@ Templates run only in transformers' sandbox, through `apply_chat_template`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2.exceptions import TemplateSyntaxError
 
@@ -118,7 +119,9 @@ class Renderer:
             ConfigError: the template is not valid.
         """
         messages = self._messages(prompt, "prompt")
-        return messages if isinstance(messages, str) else self._apply(messages, add_generation_prompt=True)
+        if isinstance(messages, str):
+            return messages
+        return self._write([messages], add_generation_prompt=True)[0]
 
     def example(self, example: Example) -> Rendering | Dropped:
         """The texts of an example.
@@ -139,8 +142,10 @@ class Renderer:
         messages, responses = self._messages(example.prompt, example.where), responses_of(example)
         if isinstance(messages, str):
             return Rendering(messages, tuple(messages + text for text in responses), self._eos())
-        frame = self._frame(messages, example.where)
-        written = [self._response(messages, text, frame, example.where) for text in responses]
+        prompt = self._write([messages], add_generation_prompt=True)[0]
+        marked, *others = self._continuations(messages, (_MARKER, *responses), prompt, example.where)
+        frame = self._frame(prompt, marked, example.where)
+        written = [self._response(continuation, frame, example.where) for continuation in others]
         if frame.opening in written:
             return Dropped(EMPTY_RESPONSE)
         return Rendering(
@@ -165,15 +170,16 @@ class Renderer:
 
     def _answers(self, messages: tuple[Message, ...], frame: _Frame, where: str) -> tuple[Span, ...]:
         """Characters of the assistant's turns in the frame's prompt, closed as the last turn is."""
-        return tuple(
-            self._answer(messages, place, frame, where)
-            for place, message in enumerate(messages)
-            if message.role == "assistant"
-        )
+        places = [place for place, message in enumerate(messages) if message.role == "assistant"]
+        marked = [
+            (*messages[:place], Message("assistant", _MARKER), *messages[place + 1 :]) for place in places
+        ]
+        texts = self._write(marked, add_generation_prompt=True) if marked else ()
+        return tuple(self._answer(text, frame, where) for text in texts)
 
-    def _answer(self, messages: tuple[Message, ...], place: int, frame: _Frame, where: str) -> Span:
-        marked = (*messages[:place], Message("assistant", _MARKER), *messages[place + 1 :])
-        before, found, after = self._apply(marked, add_generation_prompt=True).partition(_MARKER)
+    def _answer(self, marked: str, frame: _Frame, where: str) -> Span:
+        """Where the marker stands for a turn of the frame's prompt."""
+        before, found, after = marked.partition(_MARKER)
         prompt = frame.prompt
         end = len(prompt) - len(after)
         is_around = prompt.startswith(before) and prompt.endswith(after) and end >= len(before)
@@ -185,10 +191,9 @@ class Renderer:
             )
         return len(before), end + len(frame.kept_closing)
 
-    def _frame(self, messages: tuple[Message, ...], where: str) -> _Frame:
-        prompt = self._apply(messages, add_generation_prompt=True)
-        after_prompt = self._continuation(messages, _MARKER, prompt, where)
-        opening, found, closing = after_prompt.partition(_MARKER)
+    def _frame(self, prompt: str, marked: str, where: str) -> _Frame:
+        """What surrounds the marker in the continuation of a prompt."""
+        opening, found, closing = marked.partition(_MARKER)
         if not found:
             raise DataError(
                 f"{where}: the chat template {self._template.name} does not write the assistant's last turn",
@@ -205,9 +210,8 @@ class Renderer:
             end=self._specials[end_of_turn.group()],
         )
 
-    def _response(self, messages: tuple[Message, ...], content: str, frame: _Frame, where: str) -> str:
+    def _response(self, continuation: str, frame: _Frame, where: str) -> str:
         """What the template writes for a response, from the end of the prompt to the frame's closing."""
-        continuation = self._continuation(messages, content, frame.prompt, where)
         if not continuation.endswith(frame.closing):
             raise DataError(
                 f"{where}: the chat template {self._template.name} ends turns in different ways: "
@@ -216,17 +220,27 @@ class Renderer:
             )
         return continuation.removesuffix(frame.closing)
 
-    def _continuation(self, messages: tuple[Message, ...], content: str, prompt: str, where: str) -> str:
-        """The rendered conversation with `content` as last turn, less `prompt`, which it must start with."""
-        full = self._apply((*messages, Message("assistant", content)), add_generation_prompt=False)
-        if not full.startswith(prompt):
-            raise DataError(_divergence(prompt, full, self._template.name, where), hint=_OTHER_TEMPLATE)
-        return full[len(prompt) :]
+    def _continuations(
+        self, messages: tuple[Message, ...], contents: Sequence[str], prompt: str, where: str
+    ) -> list[str]:
+        """The conversation with each content as last turn, less `prompt`, which it must start with."""
+        conversations = [(*messages, Message("assistant", content)) for content in contents]
+        texts = self._write(conversations, add_generation_prompt=False)
+        for text in texts:
+            if not text.startswith(prompt):
+                raise DataError(_divergence(prompt, text, self._template.name, where), hint=_OTHER_TEMPLATE)
+        return [text[len(prompt) :] for text in texts]
 
-    def _apply(self, messages: tuple[Message, ...], *, add_generation_prompt: bool) -> str:
+    def _write(
+        self, conversations: Sequence[tuple[Message, ...]], *, add_generation_prompt: bool
+    ) -> list[str]:
+        """Conversations as text, together: what a call costs by itself is as much as what a template does."""
         try:
-            rendered = self._tokenizer.apply_chat_template(
-                [{"role": message.role, "content": message.content} for message in messages],
+            rendered: Any = self._tokenizer.apply_chat_template(
+                [
+                    [{"role": message.role, "content": message.content} for message in messages]
+                    for messages in conversations
+                ],
                 chat_template=self._template.text,
                 add_generation_prompt=add_generation_prompt,
                 tokenize=False,
@@ -238,7 +252,6 @@ class Renderer:
         except Exception as error:  # noqa: BLE001  a template is a program: its expressions may raise anything
             reason = printable(str(error), 120)
             raise TemplateRefusalError(f"refused by the chat template: {reason}") from None
-        assert isinstance(rendered, str)
         return rendered
 
     def _eos(self) -> int:

@@ -137,7 +137,7 @@ def test_a_pass_of_the_chosen_size_fits_in_the_memory_that_there_was(
     monkeypatch: pytest.MonkeyPatch, layout: Layout
 ) -> None:
     """Gradients and optimizer state included, which did not exist when the budget was chosen."""
-    free = 20 * 2**20
+    free = 10 * 2**20
     monkeypatch.setattr(budget, "free_memory_bytes", lambda device: free)
     pairs = random_pairs(400)
     loop = make_loop(pairs=pairs, max_tokens="auto", layout=layout, batch_size=400)
