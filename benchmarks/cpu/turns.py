@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -55,6 +56,8 @@ def _train(side: Side, workload: Workload, threads: int, parent: Connection) -> 
     torch.set_num_threads(threads)
     side.train(workload, len(workload), StepClock(parent))
     parent.send(("ready", 0.0))
+    with suppress(EOFError):
+        parent.recv()  # to end would give gigabytes back to the system, in the time of the next side's step
 
 
 def alternate(
