@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,13 +43,21 @@ def random_pairs(count: int, *, mixed: bool = False) -> TokenizedPairs:
     def ids(low: int, high: int) -> tuple[int, ...]:
         return tuple(rng.randrange(3, 64) for _ in range(rng.randint(low, high)))
 
-    builder = ShardBuilder()
+    pairs: list[TokenizedPair] = []
     for i in range(count):
         long = 40 if i % 5 == 0 else 8
         prompt, chosen, rejected = ids(1, long), ids(1, long), ids(1, long)
         pair = TokenizedPair(prompt, chosen, rejected, f"row {i}", answers=((len(prompt) // 2, len(prompt)),))
         if mixed:
             pair = replace(pair, rejected=() if i % 3 == 0 else rejected, weight=(1.0, 0.5, 2.0, 1.25)[i % 4])
+        pairs.append(pair)
+    return tokenized(pairs)
+
+
+def tokenized(pairs: Iterable[TokenizedPair]) -> TokenizedPairs:
+    """`pairs` as they come from a source."""
+    builder = ShardBuilder()
+    for pair in pairs:
         builder.add(pair, 2)
     return TokenizedPairs.of([builder.build()], sorted(builder.stop_ids))
 

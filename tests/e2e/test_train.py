@@ -294,7 +294,10 @@ def test_eval_as_a_fraction_holds_out_pairs(workspace: Workspace) -> None:
     outcome = workspace.train("data.eval=0.25", "training.max_steps=1")
     assert "eval: 6 of these examples held out" in outcome.err
     used = RunDirectory(workspace.output).read_summary()["rows"]["used"]
-    assert used == {"train": {"pairs": 18, "singles": 0}, "eval": {"pairs": 6, "singles": 0}}
+    assert used == {
+        "train": {"pairs": 18, "singles": 0, "of_no_use": 0},
+        "eval": {"pairs": 6, "singles": 0, "of_no_use": 0},
+    }
 
 
 def test_rows_that_cannot_be_used_are_counted_and_the_others_trained_on(workspace: Workspace) -> None:

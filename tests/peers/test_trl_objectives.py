@@ -19,7 +19,6 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from orpo.data.mismatched import mismatched
 from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.usable import learnt
@@ -98,10 +97,10 @@ def kto(policy: PreTrainedModel, reference: PreTrainedModel, rows: list[Tokenize
             {
                 "prompt_ids": [*row.prompt],
                 "completion_ids": [*row.chosen, *row.rejected],
-                "KL_completion_ids": [*other.chosen],
+                "KL_completion_ids": [*other.chosen, *other.rejected][: MAX_LENGTH - len(row.prompt)],
                 "label": bool(row.chosen),
             }
-            for row, other in zip(rows, mismatched(rows, MAX_LENGTH), strict=True)
+            for row, other in zip(rows, [rows[-1], *rows[:-1]], strict=True)
         ]
     )
     return trainer._compute_loss(policy, batch, return_outputs=False)

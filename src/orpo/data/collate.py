@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from orpo.batch import Block, Layout, MicroBatch, PackedAttention, PromptTokens, Totals
+from orpo.data.batching import Lengths, MicroBatchPlan, split_batch
 from orpo.data.pairs import Span, TokenizedPair
+from orpo.data.tokenized import TokenizedPairs
+from orpo.ops.distributed import World
 
 
 def batch_totals(pairs: Iterable[TokenizedPair], prompt_tokens: PromptTokens) -> Totals:
@@ -128,6 +131,33 @@ def collate(
         offsets=tuple(offsets),
         reference=_references(pairs),
     )
+
+
+def micro_batches(
+    pairs: Sequence[TokenizedPair] | TokenizedPairs,
+    lengths: Lengths,
+    layout: Layout,
+    *,
+    pad_id: int,
+    prompt_tokens: PromptTokens,
+    max_tokens: int,
+    world: World,
+) -> Iterator[tuple[MicroBatchPlan, MicroBatch]]:
+    """This process's share of a batch, laid out, as many micro-batches on every rank.
+
+    Args:
+        pairs: the batch, the same on every rank.
+        lengths: (n, 3) tokens of its segments.
+        layout: see `collate`.
+        pad_id: see `collate`.
+        prompt_tokens: see `collate`.
+        max_tokens: see `split_batch`.
+        world: this process among its peers.
+    """
+    plans = split_batch(lengths, layout=layout, world_size=world.size, max_tokens=max_tokens)
+    for plan in plans[world.rank]:
+        chosen = [pairs[i] for i in plan.indices]
+        yield plan, collate(chosen, layout, pad_id=pad_id, prompt_tokens=prompt_tokens, weight=plan.weight)
 
 
 Laid = tuple[torch.Tensor, PackedAttention | None, Iterator[_Placed]]

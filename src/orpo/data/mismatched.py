@@ -4,37 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
+import numpy as np
+
+from orpo.data.batching import Indices, Lengths
 from orpo.data.pairs import TokenizedPair
+from orpo.data.tokenized import TokenizedPairs
+
+
+@dataclass(frozen=True, eq=False)
+class Mismatched(Sequence[TokenizedPair]):
+    """N prompts, each with a response to another one; made only when they are looked at.
+
+    Args:
+        responses: single responses.
+        prompts: (N,) which of them gives the prompt.
+        others: (N,) which of them gives the response.
+        max_length: most tokens of prompt + response; longer responses are cut.
+    """
+
+    responses: TokenizedPairs
+    prompts: Indices
+    others: Indices
+    max_length: int
+
+    @classmethod
+    def of(cls, responses: TokenizedPairs, batches: Sequence[Indices], max_length: int) -> Mismatched:
+        """Within each batch, every prompt with the response before its own, the first with the last one's."""
+        others = [np.roll(indices, 1) for indices in batches]
+        return cls(responses, np.concatenate(batches), np.concatenate(others), max_length)
+
+    @property
+    def lengths(self) -> Lengths:
+        """(N, 3) tokens of prompt, response, and nothing."""
+        prompts = self.responses.lengths[self.prompts, 0]
+        room = np.maximum(self.max_length - prompts, 1)
+        cut = np.minimum(self.responses.lengths[self.others, 1:].sum(axis=1), room)
+        return np.stack([prompts, cut, np.zeros_like(prompts)], axis=1).astype(np.int32)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @overload
+    def __getitem__(self, index: int) -> TokenizedPair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Mismatched: ...
+    def __getitem__(self, index: int | slice) -> TokenizedPair | Mismatched:
+        if isinstance(index, slice):
+            return Mismatched(self.responses, self.prompts[index], self.others[index], self.max_length)
+        own, other = self.responses[self.prompts[index]], self.responses[self.others[index]]
+        room = max(self.max_length - len(own.prompt), 1)
+        return TokenizedPair(
+            prompt=own.prompt,
+            chosen=(other.chosen or other.rejected)[:room],
+            rejected=(),
+            where=f"{own.where}, with a response from {other.where}",
+        )
+
+
+Scorable = TokenizedPairs | Mismatched
+"""What has responses and knows their lengths."""
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """Prompts with responses to other prompts, and what the reference makes of them."""
+    """Mismatched prompts and responses, and what the reference makes of them."""
 
-    pairs: Sequence[TokenizedPair]
+    pairs: Mismatched
 
     reference: float
     """Sum of the responses' log-probabilities under the reference model."""
-
-
-def mismatched(pairs: Sequence[TokenizedPair], max_length: int) -> list[TokenizedPair]:
-    """Each response's prompt with the response before it in the batch; the first has the last one's.
-
-    Args:
-        pairs: a global batch, or all rows of an evaluation; a pair has two responses.
-        max_length: most tokens of prompt + response; longer responses are cut.
-
-    Returns:
-        Single responses of weight 1, as many as there are responses.
-    """
-    responses = [(pair, response) for pair in pairs for response in (pair.chosen, pair.rejected) if response]
-    return [
-        TokenizedPair(
-            prompt=pair.prompt,
-            chosen=other[: max(1, max_length - len(pair.prompt))],
-            rejected=(),
-            where=f"{pair.where}, with a response from {origin.where}",
-        )
-        for (pair, _), (origin, other) in zip(responses, responses[-1:] + responses[:-1], strict=True)
-    ]

@@ -115,7 +115,8 @@ class TokenizedPairs:
 
     @classmethod
     def joined(cls, parts: Sequence[TokenizedPairs]) -> TokenizedPairs:
-        """The pairs of all parts, one part after the other."""
+        """The pairs of all parts, one part after the other; a reference has not scored them yet."""
+        assert all(part.references is None for part in parts)
         sizes = np.cumsum([0, *(sum(map(len, part.shards)) for part in parts)])
         return cls(
             shards=tuple(chain.from_iterable(part.shards for part in parts)),
@@ -149,6 +150,11 @@ class TokenizedPairs:
 
     def __iter__(self) -> Iterator[TokenizedPair]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def singles(self) -> int:
+        """How many have one response only."""
+        return int((self.lengths[:, 1:] == 0).any(axis=1).sum())
 
     def prompt_keys(self) -> list[bytes]:
         """What tells the prompts apart, of each pair."""

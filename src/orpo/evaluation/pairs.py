@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
 
 from orpo.batch import MicroBatch
-from orpo.data.batching import Lengths, lengths_of, split_batch
-from orpo.data.collate import batch_totals, collate
-from orpo.data.mismatched import Mismatch
-from orpo.data.pairs import TokenizedPair
+from orpo.data.collate import batch_totals, micro_batches
+from orpo.data.mismatched import Mismatch, Scorable
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import NumericsError
 from orpo.modeling.divergence import divergence
@@ -58,24 +56,23 @@ def evaluate_pairs(
         MicroBatchMemoryError: a micro-batch did not fit.
     """
 
-    def micro_batches(
-        pairs: TokenizedPairs | Sequence[TokenizedPair], lengths: Lengths
-    ) -> Iterator[MicroBatch]:
-        plans = split_batch(lengths, layout=scorer.layout, world_size=world.size, max_tokens=max_tokens)
-        for plan in plans[world.rank]:
-            yield collate(
-                [pairs[i] for i in plan.indices],
-                scorer.layout,
-                pad_id=pad_id,
-                prompt_tokens=objective.prompt_tokens,
-                weight=plan.weight,
-            )
+    def split(pairs: Scorable) -> Iterator[MicroBatch]:
+        parts = micro_batches(
+            pairs,
+            pairs.lengths,
+            scorer.layout,
+            pad_id=pad_id,
+            prompt_tokens=objective.prompt_tokens,
+            max_tokens=max_tokens,
+            world=world,
+        )
+        return (batch for _, batch in parts)
 
     totals = batch_totals(pairs, objective.prompt_tokens)
     if mismatch is not None:
         estimate = divergence(
             scorer,
-            micro_batches(mismatch.pairs, lengths_of(mismatch.pairs)),
+            split(mismatch.pairs),
             count=len(mismatch.pairs),
             reference=mismatch.reference,
             world=world,
@@ -83,7 +80,7 @@ def evaluate_pairs(
         )
         totals = replace(totals, divergence=estimate)
     means = WeightedMeans()
-    for batch in micro_batches(pairs, pairs.lengths):
+    for batch in split(pairs):
         with naming_what_did_not_fit(batch), scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
         means.add(objective(scores, totals).metrics)

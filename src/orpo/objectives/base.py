@@ -38,25 +38,19 @@ class Objective(ABC):
     formula: ClassVar[str]
     """The loss in a line, for the model card."""
 
+    rows: ClassVar[Rows]
+    """What it learns from."""
+
+    needs_reference: ClassVar[bool] = False
+    """Whether `Scores.reference` has to be there."""
+
+    needs_divergence: ClassVar[bool] = False
+    """Whether `Totals.divergence` has to be estimated for every batch."""
+
     @property
     def prompt_tokens(self) -> PromptTokens:
         """Tokens of the prompt whose log-probabilities the loss needs too."""
         return PromptTokens.NONE
-
-    @property
-    @abstractmethod
-    def rows(self) -> Rows:
-        """What it learns from."""
-
-    @property
-    def needs_reference(self) -> bool:
-        """Whether `Scores.reference` has to be there."""
-        return False
-
-    @property
-    def needs_divergence(self) -> bool:
-        """Whether `Totals.divergence` has to be estimated for every batch."""
-        return False
 
     @abstractmethod
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from orpo.batch import Rows, Scores, Totals
 from orpo.objectives.base import Objective, ObjectiveOutput
-from orpo.objectives.terms import log_ratios, pair_metrics, reward_metrics, share_metrics
+from orpo.objectives.terms import log_ratios, pairwise
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,15 @@ class DPO(Objective):
 
     title = "DPO, Direct Preference Optimization (arXiv:2305.18290)"
     formula = "L = -log sigmoid(r_w - r_l), with r = beta * log(pi / pi_ref)"
+    rows = Rows.PAIRS
+    needs_reference = True
 
     beta: float = 0.1
     label_smoothing: float = 0.0
-
-    @property
-    def rows(self) -> Rows:
-        return Rows.PAIRS
-
-    @property
-    def needs_reference(self) -> bool:
-        return True
 
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         chosen, rejected = (self.beta * ratio for ratio in log_ratios(scores))
         margins = chosen - rejected
         right, wrong = -F.logsigmoid(margins), -F.logsigmoid(-margins)
         losses = (1 - self.label_smoothing) * right + self.label_smoothing * wrong
-        loss = (scores.pair_weight * losses).sum() / totals.pairs
-        metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
-        metrics |= pair_metrics(scores) | reward_metrics(chosen, rejected, scores.pair_weight)
-        return ObjectiveOutput(loss, metrics, preference=loss)
+        return pairwise(losses, chosen, rejected, scores, totals)

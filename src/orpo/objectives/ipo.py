@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orpo.batch import Rows, Scores, Totals
 from orpo.objectives.base import Objective, ObjectiveOutput
-from orpo.objectives.terms import log_ratios, pair_metrics, reward_metrics, share_metrics
+from orpo.objectives.terms import log_ratios, pairwise
 
 
 @dataclass(frozen=True)
@@ -22,23 +22,13 @@ class IPO(Objective):
 
     title = "IPO, Identity Preference Optimization (arXiv:2310.12036)"
     formula = "L = (h_w - h_l - 1 / (2 beta))^2, with h = log(pi / pi_ref) per token"
+    rows = Rows.PAIRS
+    needs_reference = True
 
     beta: float = 0.1
-
-    @property
-    def rows(self) -> Rows:
-        return Rows.PAIRS
-
-    @property
-    def needs_reference(self) -> bool:
-        return True
 
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         chosen, rejected = log_ratios(scores)
         h_w, h_l = chosen / scores.chosen_count.clamp(min=1), rejected / scores.rejected_count.clamp(min=1)
         losses = (h_w - h_l - 1 / (2 * self.beta)).square()
-        loss = (scores.pair_weight * losses).sum() / totals.pairs
-        metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
-        metrics |= pair_metrics(scores)
-        metrics |= reward_metrics(self.beta * chosen, self.beta * rejected, scores.pair_weight)
-        return ObjectiveOutput(loss, metrics, preference=loss)
+        return pairwise(losses, self.beta * chosen, self.beta * rejected, scores, totals)

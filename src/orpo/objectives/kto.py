@@ -31,30 +31,21 @@ class KTO(Objective):
 
     title = "KTO, Kahneman-Tversky Optimization (arXiv:2402.01306)"
     formula = "L = w (1 - sigmoid(±beta (log(pi / pi_ref) - z0)))"
+    rows = Rows.RESPONSES
+    needs_reference = True
+    needs_divergence = True
 
     beta: float = 0.1
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
 
-    @property
-    def rows(self) -> Rows:
-        return Rows.RESPONSES
-
-    @property
-    def needs_reference(self) -> bool:
-        return True
-
-    @property
-    def needs_divergence(self) -> bool:
-        return True
-
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         desirable, undesirable = log_ratios(scores)
-        gains = 1 - torch.sigmoid(self.beta * (desirable - totals.divergence))
-        losses = 1 - torch.sigmoid(self.beta * (totals.divergence - undesirable))
+        of_desirable = 1 - torch.sigmoid(self.beta * (desirable - totals.divergence))
+        of_undesirable = 1 - torch.sigmoid(self.beta * (totals.divergence - undesirable))
         sums = (
-            self.desirable_weight * scores.answered_weight * gains
-            + self.undesirable_weight * scores.rejected_weight * losses
+            self.desirable_weight * scores.answered_weight * of_desirable
+            + self.undesirable_weight * scores.rejected_weight * of_undesirable
         )
         loss = sums.sum() / totals.responses
         weight = scores.answered_weight + scores.rejected_weight

@@ -45,6 +45,7 @@ class ORPO(Objective):
 
     title = "ORPO, Odds Ratio Preference Optimization (arXiv:2403.07691)"
     formula = "L = L_NLL + lambda * L_OR, with L_OR = -log sigmoid of the log odds ratio"
+    rows = Rows.ANSWERED
 
     lambda_: float = 0.1
     definition: Definition = "paper"
@@ -56,10 +57,6 @@ class ORPO(Objective):
         if self.definition == "trl":
             return PromptTokens.ALL
         return PromptTokens.ANSWERS if self.nll_turns == "all" else PromptTokens.NONE
-
-    @property
-    def rows(self) -> Rows:
-        return Rows.ANSWERED
 
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         a_w, a_l = scores.chosen_mean, scores.rejected_mean

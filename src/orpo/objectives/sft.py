@@ -29,6 +29,7 @@ class SFT(Objective):
 
     title = "supervised fine-tuning on chosen responses"
     formula = "L = L_NLL"
+    rows = Rows.CHOSEN
 
     definition: Definition = "paper"
     nll_turns: Turns = "final"
@@ -36,10 +37,6 @@ class SFT(Objective):
     @property
     def prompt_tokens(self) -> PromptTokens:
         return PromptTokens.ANSWERS if self.nll_turns == "all" else PromptTokens.NONE
-
-    @property
-    def rows(self) -> Rows:
-        return Rows.CHOSEN
 
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         loss = (mean_nll if self.definition == "paper" else pooled_nll)(scores, totals)

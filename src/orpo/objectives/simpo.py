@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from orpo.batch import Rows, Scores, Totals
 from orpo.objectives.base import Objective, ObjectiveOutput
-from orpo.objectives.terms import pair_metrics, reward_metrics, share_metrics
+from orpo.objectives.terms import pairwise
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,12 @@ class SimPO(Objective):
 
     title = "SimPO, Simple Preference Optimization (arXiv:2405.14734)"
     formula = "L = -log sigmoid(r_w - r_l - gamma), with r = beta * log-probability per token"
+    rows = Rows.PAIRS
 
     beta: float = 2.0
     gamma_beta_ratio: float = 0.5
 
-    @property
-    def rows(self) -> Rows:
-        return Rows.PAIRS
-
     def __call__(self, scores: Scores, totals: Totals) -> ObjectiveOutput:
         chosen, rejected = self.beta * scores.chosen_mean, self.beta * scores.rejected_mean
         losses = -F.logsigmoid(chosen - rejected - self.beta * self.gamma_beta_ratio)
-        loss = (scores.pair_weight * losses).sum() / totals.pairs
-        metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
-        metrics |= pair_metrics(scores) | reward_metrics(chosen, rejected, scores.pair_weight)
-        return ObjectiveOutput(loss, metrics, preference=loss)
+        return pairwise(losses, chosen, rejected, scores, totals)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orpo.batch import Scores, Totals
+from orpo.objectives.base import ObjectiveOutput
 from orpo.ops.means import weighted
 from orpo.ops.stable import log_odds
 
@@ -52,6 +53,24 @@ def log_ratios(scores: Scores) -> tuple[Tensor, Tensor]:
     assert scores.reference is not None, "the run scores the reference for objectives that need it"
     chosen, rejected = scores.reference
     return scores.chosen - chosen, scores.rejected - rejected
+
+
+def pairwise(
+    losses: Tensor, chosen: Tensor, rejected: Tensor, scores: Scores, totals: Totals
+) -> ObjectiveOutput:
+    """The share of a loss that is a mean over pairs.
+
+    Args:
+        losses: (B,) of each pair.
+        chosen: (B,) rewards of the chosen responses.
+        rejected: (B,) rewards of the rejected ones.
+        scores: the micro-batch's scores.
+        totals: the global batch's counts.
+    """
+    loss = (scores.pair_weight * losses).sum() / totals.pairs
+    metrics = share_metrics({"loss": loss}, scores.pair_weight, totals.pairs)
+    metrics |= pair_metrics(scores) | reward_metrics(chosen, rejected, scores.pair_weight)
+    return ObjectiveOutput(loss, metrics, preference=loss)
 
 
 def share_metrics(shares: dict[str, Tensor], weight: Tensor, total: float) -> dict[str, Tensor]:

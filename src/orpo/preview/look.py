@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from orpo.batch import Layout, PromptTokens, Rows
+from orpo.batch import Layout
 from orpo.config import RunConfig
 from orpo.data.collate import collate
 from orpo.data.tokenized import TokenizedPairs
@@ -18,7 +18,6 @@ from orpo.preview.terms import terms_of
 from orpo.preview.view import Preview, Settings, examples_of, held_by, split_of
 from orpo.run.compose import build_objective
 from orpo.run.data import PreparedData, prepare_data
-from orpo.run.usable import usable_pairs
 
 
 @dataclass(frozen=True)
@@ -53,18 +52,8 @@ def preview(config: RunConfig, choice: Choice, console: Console | None = None) -
     """
     source = load_without_weights(config.model.name, revision=config.model.revision)
     objective = build_objective(config.objective)
-    data = prepare_data(
-        config.data,
-        source,
-        config.training.seed,
-        None,
-        None,
-        console,
-        finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
-        keep_unpaired=objective.rows is Rows.RESPONSES,
-    )
-    train, held_out = usable_pairs(data, objective.rows, config.objective.name)
-    pairs = _pairs(train, held_out, choice.split)
+    data = prepare_data(config.data, objective, source, config.training.seed, None, None, console)
+    pairs = _pairs(data, choice.split)
     chosen = [pairs[i] for i in _indices(pairs, choice)]
     layout = _layout(choice.layout or config.training.layout)
     batch = collate(
@@ -79,10 +68,8 @@ def preview(config: RunConfig, choice: Choice, console: Console | None = None) -
     )
 
 
-def _pairs(
-    train: TokenizedPairs, held_out: TokenizedPairs | None, split: Literal["train", "eval"]
-) -> TokenizedPairs:
-    pairs = train if split == "train" else held_out
+def _pairs(data: PreparedData, split: Literal["train", "eval"]) -> TokenizedPairs:
+    pairs = data.train if split == "train" else data.eval
     if pairs is None:
         raise ConfigError(
             "--split: there is no eval data, and data.eval is not set",

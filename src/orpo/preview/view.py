@@ -126,12 +126,11 @@ class Preview:
 
 def split_of(name: str, pairs: TokenizedPairs) -> Split:
     """The account of all `pairs`."""
-    singles = int((pairs.lengths[:, 1:] == 0).any(axis=1).sum())
     tokens = pairs.lengths.sum(axis=0, dtype=np.int64).tolist()
     return Split(
         name=name,
-        pairs=len(pairs) - singles,
-        singles=singles,
+        pairs=len(pairs) - pairs.singles,
+        singles=pairs.singles,
         tokens=dict(zip(("prompt", "chosen", "rejected"), tokens, strict=True)),
     )
 

@@ -91,7 +91,8 @@ def _data_table(data: Mapping[str, Any]) -> str:
     lines += ["", "Of these were used:", ""]
     for use, numbers in data["used"].items():
         singles = f" and {numbers['singles']} single responses" if numbers["singles"] else ""
-        lines.append(f"* {use}: {numbers['pairs']} pairs{singles}")
+        unused = f"; {numbers['of_no_use']} were of no use to the objective" if numbers["of_no_use"] else ""
+        lines.append(f"* {use}: {numbers['pairs']} pairs{singles}{unused}")
     return "\n".join(lines) + "\n"
 
 

@@ -27,23 +27,32 @@ def total_counts(sources: Sequence[PreparedSource]) -> RowCounts:
     return total
 
 
-def data_record(mixtures: Mapping[Role, Mixture], used: Mapping[Role, TokenizedPairs]) -> dict[str, Any]:
+def data_record(
+    mixtures: Mapping[Role, Mixture],
+    given: Mapping[Role, TokenizedPairs],
+    used: Mapping[Role, TokenizedPairs],
+) -> dict[str, Any]:
     """What a run records of its data.
 
     Args:
         mixtures: by use.
-        used: the examples of each use, after holding out.
+        given: the examples of each use, after holding out.
+        used: those that the objective uses; one that takes responses one by one makes two of a pair.
 
     Returns:
         `train` and `eval`: the sources with their counts, fingerprints and what is used of them; `tokens`:
-        the counts of tokenisation; `used`: pairs and single responses.
+        the counts of tokenisation; `used`: pairs and single responses, and the examples of no use.
     """
     none: Mixture = ((), ())
     return {
         **{use: list(map(_source_record, *mixtures.get(use, none))) for use in ("train", "eval")},
         "tokens": {use: _counts_record(total_counts(sources)) for use, (sources, _) in mixtures.items()},
         "used": {
-            use: {"pairs": len(pairs) - _singles(pairs), "singles": _singles(pairs)}
+            use: {
+                "pairs": len(pairs) - pairs.singles,
+                "singles": pairs.singles,
+                "of_no_use": max(0, len(given[use]) - len(pairs)),
+            }
             for use, pairs in used.items()
         },
     }
@@ -76,21 +85,6 @@ def report_left_out(use: Role, sources: Sequence[PreparedSource], shares: Sequen
     for source, share in zip(sources, shares, strict=True):
         for key, number in _left_out(share).items():
             log.info("%s: %s: left out by %s: %d", use, source.report.name, key, number)
-
-
-def report_singles(use: Role, pairs: TokenizedPairs) -> None:
-    """Say how many single responses there are, if any."""
-    if singles := _singles(pairs):
-        log.info(
-            "%s: %d pairs and %d single responses",
-            use,
-            len(pairs) - singles,
-            singles,
-        )
-
-
-def _singles(pairs: TokenizedPairs) -> int:
-    return int((pairs.lengths[:, 1:] == 0).any(axis=1).sum())
 
 
 def _left_out(share: Share) -> dict[str, int]:

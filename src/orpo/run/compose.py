@@ -14,7 +14,7 @@ from peft import PeftModel
 from rich.console import Console
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
 
-from orpo.batch import Layout, PromptTokens, Rows
+from orpo.batch import Layout
 from orpo.config import (
     LoadedConfig,
     ObjectiveSection,
@@ -38,11 +38,9 @@ from orpo.ops.distributed import World, join_world
 from orpo.ops.memory import is_out_of_memory, out_of_memory_message
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
-from orpo.run.data import Rows as RowsInMemory
-from orpo.run.data import cache_folder, prepare_data
+from orpo.run.data import Rows, cache_folder, prepare_data
 from orpo.run.record import announce, definition_record, engine_record, summary_record
 from orpo.run.reference import Reference, Referenced, with_reference
-from orpo.run.usable import usable_pairs
 from orpo.rundir import RunDirectory, Status, require_free, writing
 from orpo.training.batches import Batches
 from orpo.training.budget import scoring_budget
@@ -74,8 +72,8 @@ def train(
     config: RunConfig | LoadedConfig | Mapping[str, Any] | str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),
-    train_rows: RowsInMemory | None = None,
-    eval_rows: RowsInMemory | None = None,
+    train_rows: Rows | None = None,
+    eval_rows: Rows | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     console: Console | None = None,
 ) -> TrainingResult:
@@ -144,8 +142,8 @@ def _is_of(key: str, use: str, names: set[str]) -> bool:
 def _train(
     loaded: LoadedConfig,
     world: World,
-    train_rows: RowsInMemory | None,
-    eval_rows: RowsInMemory | None,
+    train_rows: Rows | None,
+    eval_rows: Rows | None,
     callbacks: Sequence[TrainerCallback],
     console: Console | None,
 ) -> TrainingResult:
@@ -171,17 +169,7 @@ def _train(
         random_init=config.model.random_init,
     )
     objective = build_objective(config.objective)
-    data = prepare_data(
-        config.data,
-        source,
-        settings.seed,
-        train_rows,
-        eval_rows,
-        console,
-        finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
-        keep_unpaired=objective.rows is Rows.RESPONSES,
-    )
-    train_pairs, eval_pairs = usable_pairs(data, objective.rows, config.objective.name)
+    data = prepare_data(config.data, objective, source, settings.seed, train_rows, eval_rows, console)
     model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     scorer = build_scorer(
@@ -191,9 +179,9 @@ def _train(
     )
     if settings.compile:
         compile_layers(source.model)
-    announce(config, scorer, train_pairs, data.template.name, dtype)
+    announce(config, scorer, data, dtype)
     batches = Batches.of(
-        train_pairs,
+        data.train,
         settings,
         objective,
         layout=scorer.layout,
@@ -201,7 +189,7 @@ def _train(
         max_length=data.max_length,
         world=world,
     )
-    referenced = Referenced(batches, eval_pairs)
+    referenced = Referenced(batches, data.eval)
     if objective.needs_reference:
         reference = Reference(
             scorer=scorer,
@@ -211,7 +199,7 @@ def _train(
             dtype=dtype,
             folder=cache_folder(config.data.cache).with_name("reference"),
         )
-        referenced = with_reference(batches, eval_pairs, objective, reference, total_steps(settings, batches))
+        referenced = with_reference(batches, data.eval, objective, reference, total_steps(settings, batches))
 
     run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
 

@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
+from orpo.batch import PromptTokens
+from orpo.batch import Rows as Kind
 from orpo.config import DataSection, SourceSection
 from orpo.data import Example, MemorySource, SourceSpec, SourceStream, hold_out, stream_examples
 from orpo.data.max_length import resolve_max_length
@@ -22,15 +24,16 @@ from orpo.data.spec import IN_MEMORY, Role
 from orpo.data.templates import Template, resolve_template
 from orpo.data.tokenized import TokenizedPairs
 from orpo.modeling.load import LoadedModel, LoadedTokenizer
+from orpo.objectives import Objective
 from orpo.run.accounts import (
     data_record,
     report_found,
     report_left_out,
     report_rows,
-    report_singles,
     report_tokens,
     total_counts,
 )
+from orpo.run.usable import usable
 from orpo.training.progress import counting
 
 log = logging.getLogger(__name__)
@@ -81,31 +84,29 @@ class _Mixture:
 
 def prepare_data(
     config: DataSection,
+    objective: Objective,
     source: LoadedModel | LoadedTokenizer,
     seed: int,
     train_rows: Rows | None,
     eval_rows: Rows | None,
     console: Console | None,
-    *,
-    finds_answers: bool = False,
-    keep_unpaired: bool = False,
 ) -> PreparedData:
-    """The pairs that `config` names, or the rows in memory that take their place.
+    """The rows that `config` names, or those in memory in their place, as far as `objective` uses them.
 
     Args:
         config: which data, and how they become tokens.
+        objective: what is to learn from them.
         source: what the model's tokenizer and positions are taken from; the template becomes the tokenizer's.
         seed: what is held out, and what is used of sources that are not used whole.
         train_rows: rows in memory to use instead of `config.train`.
         eval_rows: rows in memory to use instead of `config.eval`.
         console: where to show progress; None shows none.
-        finds_answers: whether to find the assistant's earlier turns.
-        keep_unpaired: whether labelled responses without a counterpart are examples.
 
     Raises:
         DataError, ConfigError, NetworkError: see `orpo.data`.
         ResourceError: see `prepare_source`.
     """
+    keep_unpaired = objective.rows is Kind.RESPONSES
     opened: dict[Role, list[_Opened]] = {
         "train": _open(config, "train", config.train, train_rows, keep_unpaired)
     }
@@ -117,7 +118,7 @@ def prepare_data(
         template=resolve_template(source.tokenizer, config.template, prompts),
         max_length=resolve_max_length(config.max_length, source.max_positions),
         truncation=config.truncation,
-        finds_answers=finds_answers,
+        finds_answers=objective.prompt_tokens is PromptTokens.ANSWERS,
     )
     mixtures: dict[Role, _Mixture] = {}
     for use, sources in opened.items():
@@ -131,14 +132,10 @@ def prepare_data(
         kept, held = hold_out(pairs["train"].prompt_keys(), config.eval, seed)
         log.info("eval: %d of these examples held out", len(held))
         pairs |= {"train": pairs["train"].select(kept), "eval": pairs["train"].select(held)}
-    for use, used in pairs.items():
-        report_singles(use, used)
+    used: dict[Role, TokenizedPairs] = {use: usable(use, given, objective) for use, given in pairs.items()}
+    record = data_record({use: (one.sources, one.shares) for use, one in mixtures.items()}, pairs, used)
     return PreparedData(
-        pairs["train"],
-        pairs.get("eval"),
-        tokenization.template,
-        tokenization.max_length,
-        data_record({use: (mixture.sources, mixture.shares) for use, mixture in mixtures.items()}, pairs),
+        used["train"], used.get("eval"), tokenization.template, tokenization.max_length, record
     )
 
 

@@ -13,7 +13,6 @@ import torch
 from orpo.config import RunConfig
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import tokens_alone
-from orpo.data.tokenized import TokenizedPairs
 from orpo.modeling.head import FusedHead, OutputHead
 from orpo.modeling.load import LoadedModel
 from orpo.modeling.scorer import PairScorer, causal_model
@@ -31,13 +30,7 @@ SMALL_MODEL = 10_000_000
 """Parameters up to which the type of the products hardly matters on a CPU."""
 
 
-def announce(
-    config: RunConfig,
-    scorer: PairScorer,
-    pairs: TokenizedPairs,
-    template: str,
-    dtype: torch.dtype | None,
-) -> None:
+def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: torch.dtype | None) -> None:
     """Say what is about to be optimised, on what."""
     max_tokens = config.training.max_tokens
     parameters = list(scorer.parameters())
@@ -57,13 +50,13 @@ def announce(
         ", ".join(
             f"{value}" if name == "name" else f"{name} {value}" for name, value in coefficients.items()
         ),
-        template,
+        data.template.name,
         config.training.batch_size,
         max_tokens,
         scorer.layout,
     )
     if max_tokens != "auto" and (
-        alone := int((tokens_alone(pairs.lengths, scorer.layout) > max_tokens).sum())
+        alone := int((tokens_alone(data.train.lengths, scorer.layout) > max_tokens).sum())
     ):
         log.info("%d pairs exceed training.max_tokens and run alone", alone)
 

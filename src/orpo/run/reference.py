@@ -1,17 +1,20 @@
 """Scores under the frozen reference: computed once, before training, so that no second model is held.
 
-The reference is the model that training starts from; with adapters, the model without them.  What it makes of
-the data is kept on disk, under a hash of its weights, of the type of the products and of the tokens.
+The reference is the model that training starts from; with adapters, the model without them.  What it makes
+of the data is kept on disk, under a hash of its weights and configuration, of the type of the products and of
+the tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +22,13 @@ import torch
 from numpy.typing import NDArray
 from peft import PeftModel
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from orpo.data.batching import Lengths, lengths_of
-from orpo.data.mismatched import Mismatch, mismatched
-from orpo.data.pairs import TokenizedPair
+from orpo.batch import Rows
+from orpo.data.mismatched import Mismatch, Mismatched, Scorable
+from orpo.data.preparation import replace_file, storing
 from orpo.data.tokenized import TokenizedPairs
+from orpo.data.usable import learnt
 from orpo.evaluation.scoring import response_log_probs
 from orpo.modeling.scorer import PairScorer, causal_model
 from orpo.objectives import Objective
@@ -34,7 +38,9 @@ from orpo.training.budget import TokenBudget
 
 log = logging.getLogger(__name__)
 
-Pairs = TokenizedPairs | Sequence[TokenizedPair]
+
+_SAYS_WHERE_IT_IS_FROM = ("_name_or_path", "transformers_version")
+"""Keys of a model's configuration that change nothing in what it computes."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +63,33 @@ class Reference:
     dtype: torch.dtype | None
     folder: Path | None
 
-    def score(self, pairs: Pairs) -> NDArray[np.float32]:
-        """(N, 2) log-probabilities of chosen and rejected responses, 0 of missing ones; read if kept."""
-        file = None if self.folder is None else self.folder / f"{self._key(pairs)}.safetensors"
-        if file is not None and (known := _read(file, len(pairs))) is not None:
+    def score(self, pairs: Scorable) -> NDArray[np.float32]:
+        """(N, 2) log-probabilities of chosen and rejected responses, 0 of missing ones; read if kept.
+
+        Raises:
+            ResourceError: a single pair does not fit into memory, or the folder cannot be written.
+        """
+        if self.folder is None:
+            return self._compute(pairs)
+        file = self.folder / f"{self._key(pairs)}.safetensors"
+        known = _read(file, len(pairs))
+        # Ranks may see different disks, and to compute takes all of them.
+        if self.world.smallest(int(known is not None)):
+            assert known is not None
             log.info("reference scores of %d rows: read from %s", len(pairs), file)
             return known
-        lengths = pairs.lengths if isinstance(pairs, TokenizedPairs) else lengths_of(pairs)
-        scores = self._compute(pairs, lengths)
-        if file is not None and self.world.is_main:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            staged = file.with_suffix(".partial")
-            save_file({"scores": scores}, staged)
-            staged.replace(file)
+        scores = self._compute(pairs)
+        if self.world.is_main:
+            with storing(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                replace_file(file, save({"scores": scores}))
         return scores
 
-    def _compute(self, pairs: Pairs, lengths: Lengths) -> NDArray[np.float32]:
+    def _compute(self, pairs: Scorable) -> NDArray[np.float32]:
         def attempt(max_tokens: int, on_forward: Callable[[], None]) -> NDArray[np.float32]:
             return response_log_probs(
                 self.scorer,
                 pairs,
-                lengths,
                 pad_id=self.pad_id,
                 max_tokens=max_tokens,
                 world=self.world,
@@ -94,7 +106,7 @@ class Reference:
         finally:
             model.train(training)
 
-    def _key(self, pairs: Pairs) -> str:
+    def _key(self, pairs: Scorable) -> str:
         digest = hashlib.sha256(f"{self._weights}\0{self.dtype}\0".encode())
         for pair in pairs:
             for segment in (pair.prompt, pair.chosen, pair.rejected):
@@ -104,11 +116,13 @@ class Reference:
 
     @cached_property
     def _weights(self) -> str:
-        """Hash of the reference's weights, by name."""
-        digest = hashlib.sha256()
+        """Hash of the reference's weights by name, and of what its configuration says of how to use them."""
+        config = causal_model(self.scorer.model).config.to_dict()
+        told = {key: value for key, value in config.items() if key not in _SAYS_WHERE_IT_IS_FROM}
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
         for name, parameter in _reference_parameters(self.scorer):
             digest.update(f"{name}\0{parameter.dtype}\0{tuple(parameter.shape)}\0".encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -144,19 +158,21 @@ def with_reference(
     if not objective.needs_divergence:
         return Referenced(batches, eval_pairs)
     places = [divmod(step, batches.per_epoch) for step in range(steps)]
-    rows: dict[tuple[int, int], list[TokenizedPair]] = {}
-    for epoch in range(places[-1][0] + 1):
-        for number, batch in enumerate(batches.epoch(epoch)):
-            rows[epoch, number] = batches.mismatched(batch)
-    scores = reference.score([pair for place in places for pair in rows[place]])[:, 0]
-    ends = np.cumsum([len(rows[place]) for place in places])[:-1]
-    sums = [float(part.sum(dtype=np.float64)) for part in np.split(scores, ends)]
+    epochs = map(batches.indices, range(places[-1][0] + 1))
+    indices = list(islice(chain.from_iterable(epochs), steps))
+    scores = reference.score(Mismatched.of(batches.pairs, indices, batches.max_length))[:, 0]
+    ends = np.cumsum([len(batch) for batch in indices])[:-1]
+    sums = map(_sum, np.split(scores, ends))
     batches = replace(batches, mismatched_references=dict(zip(places, sums, strict=True)))
     if eval_pairs is None:
         return Referenced(batches, None)
-    eval_rows = mismatched(list(eval_pairs), batches.max_length)
-    eval_sum = float(reference.score(eval_rows)[:, 0].sum(dtype=np.float64))
-    return Referenced(batches, eval_pairs, Mismatch(eval_rows, eval_sum))
+    responses = learnt(eval_pairs, Rows.RESPONSES)
+    rows = Mismatched.of(responses, [np.arange(len(responses))], batches.max_length)
+    return Referenced(batches, eval_pairs, Mismatch(rows, _sum(reference.score(rows)[:, 0])))
+
+
+def _sum(values: NDArray[np.float32]) -> float:
+    return float(values.sum(dtype=np.float64))
 
 
 def _reference_parameters(scorer: PairScorer) -> Iterator[tuple[str, torch.Tensor]]:

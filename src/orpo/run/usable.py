@@ -1,14 +1,15 @@
-"""The rows of a run that its objective can use, and a word about the others."""
+"""The rows that an objective can use, and a word about the others."""
 
 from __future__ import annotations
 
 import logging
 
 from orpo.batch import Rows
+from orpo.data.spec import Role
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.usable import evaluated, learnt
 from orpo.errors import DataError
-from orpo.run.data import PreparedData
+from orpo.objectives import Objective
 
 log = logging.getLogger(__name__)
 
@@ -20,38 +21,32 @@ _NEEDS = {
 }
 
 
-def usable_pairs(
-    data: PreparedData, rows: Rows, objective: str
-) -> tuple[TokenizedPairs, TokenizedPairs | None]:
-    """The training rows and the held-out rows that an objective can use.
+def usable(use: Role, given: TokenizedPairs, objective: Objective) -> TokenizedPairs:
+    """What an objective can use of the rows that are there.
 
     Args:
-        data: what was prepared.
-        rows: what the objective learns from.
-        objective: its name, for messages.
+        use: to learn from, or to be evaluated on.
+        given: the rows.
+        objective: what uses them.
 
     Raises:
         DataError: there are none.
     """
-    train = _used("train", data.train, learnt(data.train, rows), rows, objective)
-    if data.eval is None:
-        return train, None
-    return train, _used("eval", data.eval, evaluated(data.eval, rows), rows, objective)
-
-
-def _used(
-    use: str, given: TokenizedPairs, usable: TokenizedPairs, rows: Rows, objective: str
-) -> TokenizedPairs:
-    if not len(usable):
+    rows, name = objective.rows, type(objective).__name__
+    used = learnt(given, rows) if use == "train" else evaluated(given, rows)
+    if not len(used):
         raise DataError(
-            f"{use}: {objective} learns from {_NEEDS[rows]}, and none of {len(given)} rows is one",
+            f"{use}: {name} learns from {_NEEDS[rows]}, and none of {len(given)} rows is one",
             hint="Choose other data, or another objective.name.",
         )
-    if len(usable) != len(given):
-        log.info(
-            "%s: %s learns from %s: %d of %d rows", use, objective, _NEEDS[rows], len(usable), len(given)
-        )
-    singles = int((usable.lengths[:, 2] == 0).sum())
+    if len(used) != len(given):
+        log.info("%s: %s learns from %s: %d of %d rows", use, name, _NEEDS[rows], len(used), len(given))
+    singles = used.singles
     if rows is Rows.ANSWERED and singles:
-        log.info("%s: %d single responses join the supervised term only", use, singles)
-    return usable
+        log.info(
+            "%s: %d pairs and %d single responses, which join the supervised term only",
+            use,
+            len(used) - singles,
+            singles,
+        )
+    return used

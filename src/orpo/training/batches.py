@@ -14,10 +14,9 @@ from orpo.data.batching import (
     global_batches,
     lengths_of,
     packed_lengths,
-    split_batch,
 )
-from orpo.data.collate import batch_totals, collate
-from orpo.data.mismatched import Mismatch, mismatched
+from orpo.data.collate import batch_totals, collate, micro_batches
+from orpo.data.mismatched import Mismatch, Mismatched
 from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import ConfigError
@@ -102,13 +101,17 @@ class Batches:
 
     def epoch(self, epoch: int) -> Iterator[GlobalBatch]:
         """The global batches of an epoch: a pure function of seed and epoch."""
-        order = epoch_order(len(self.pairs), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
-        for number, indices in enumerate(global_batches(order, self.size)):
-            batch = self.take(indices)
-            yield batch if self.mismatched_references is None else self._with_mismatch(batch, epoch, number)
+        for number, indices in enumerate(self.indices(epoch)):
+            yield replace(self.take(indices), mismatch=self._mismatch(indices, epoch, number))
 
-    def _with_mismatch(self, batch: GlobalBatch, epoch: int, number: int) -> GlobalBatch:
-        assert self.mismatched_references is not None
+    def indices(self, epoch: int) -> Iterator[Indices]:
+        """Which pairs the global batches of an epoch have."""
+        order = epoch_order(len(self.pairs), seed=self.seed, epoch=epoch, shuffle=self.shuffle)
+        return global_batches(order, self.size)
+
+    def _mismatch(self, indices: Indices, epoch: int, number: int) -> Mismatch | None:
+        if self.mismatched_references is None:
+            return None
         try:
             reference = self.mismatched_references[epoch, number]
         except KeyError:
@@ -117,28 +120,26 @@ class Batches:
                 "the order of the steps",
                 hint="Remove the callback that ends epochs early.",
             ) from None
-        return replace(batch, mismatch=Mismatch(self.mismatched(batch), reference))
+        return Mismatch(Mismatched.of(self.pairs, [indices], self.max_length), reference)
 
     def take(self, indices: Indices) -> GlobalBatch:
         """The pairs at `indices` as a global batch."""
         pairs = [self.pairs[i] for i in indices]
         return GlobalBatch(pairs, batch_totals(pairs, self.prompt_tokens))
 
-    def mismatched(self, batch: GlobalBatch) -> list[TokenizedPair]:
-        """The batch's prompts with responses to other prompts of it."""
-        return mismatched(batch.pairs, self.max_length)
-
     def micro_batches(self, pairs: Sequence[TokenizedPair], max_tokens: int) -> list[MicroBatch]:
         """This rank's share of a global batch's pairs, in micro-batches of at most `max_tokens`."""
-        plans = split_batch(
-            lengths_of(pairs), layout=self.layout, world_size=self.world.size, max_tokens=max_tokens
+        split = micro_batches(
+            pairs,
+            pairs.lengths if isinstance(pairs, Mismatched) else lengths_of(pairs),
+            self.layout,
+            pad_id=self.pad_id,
+            prompt_tokens=self.prompt_tokens,
+            max_tokens=max_tokens,
+            world=self.world,
         )
-        return [
-            self.micro_batch([pairs[i] for i in plan.indices], plan.weight) for plan in plans[self.world.rank]
-        ]
+        return [batch for _, batch in split]
 
-    def micro_batch(self, pairs: Sequence[TokenizedPair], weight: float = 1.0) -> MicroBatch:
+    def micro_batch(self, pairs: Sequence[TokenizedPair]) -> MicroBatch:
         """`pairs`, laid out for one forward pass."""
-        return collate(
-            pairs, self.layout, pad_id=self.pad_id, prompt_tokens=self.prompt_tokens, weight=weight
-        )
+        return collate(pairs, self.layout, pad_id=self.pad_id, prompt_tokens=self.prompt_tokens)

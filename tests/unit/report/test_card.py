@@ -38,7 +38,10 @@ def definition(**changes: Any) -> dict[str, Any]:
             "train": [{"path": "owner/pairs", "split": "train_prefs", "fingerprint": "hub:1:2", **COUNTS}],
             "eval": [],
             "tokens": {"train": {"read": 97, "kept": 90, "dropped": {"too long": 7}, "notes": {"cut": 4}}},
-            "used": {"train": {"pairs": 60, "singles": 20}, "eval": {"pairs": 10, "singles": 0}},
+            "used": {
+                "train": {"pairs": 60, "singles": 20, "of_no_use": 10},
+                "eval": {"pairs": 10, "singles": 0, "of_no_use": 0},
+            },
             "max_length": 512,
         },
         "versions": {"orpo": "0.1.0", "torch": "2.13.0"},
@@ -74,7 +77,8 @@ def test_the_card_states_objective_data_and_metrics() -> None:
     assert "| train | owner/pairs | train_prefs | 100 | 97 | 3 identical responses |\n" in card
     assert "at most 512 tokens" in card
     assert "* train: 90 of 97; dropped 7: too long; note 4: cut\n" in card
-    assert "* train: 60 pairs and 20 single responses\n* eval: 10 pairs\n" in card
+    used = "* train: 60 pairs and 20 single responses; 10 were of no use to the objective\n* eval: 10 pairs\n"
+    assert used in card
     assert "| metric | step 0 | step 8 |\n" in card
     assert "| loss | 2.0000 | 1.2000 |\n" in card
     assert "| pair accuracy | 0.5000 | 0.9000 |\n" in card

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,9 +14,12 @@ from orpo.config import DataSection
 from orpo.data.pairs import TokenizedPair
 from orpo.errors import ConfigError, DataError
 from orpo.modeling.load import LoadedModel, LoadedTokenizer, load_model, load_without_weights
+from orpo.objectives import ORPO, Objective
 from orpo.run.data import PreparedData, cache_folder, prepare_data
 from tests.rows import rows, write_rows
 from tests.tiny import save_tiny_model
+
+DEFAULT = ORPO()
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +34,12 @@ def prepare(
     folder: Path,
     train_rows: list[dict[str, Any]] | None = None,
     source: LoadedModel | LoadedTokenizer | None = None,
+    objective: Objective = DEFAULT,
     **section: Any,
 ) -> PreparedData:
     config = DataSection.model_validate({"train": str(folder / "pairs.jsonl")} | section)
     source = source or load_without_weights(str(folder / "model"))
-    return prepare_data(config, source, 7, train_rows, None, None)
+    return prepare_data(config, objective, source, 7, train_rows, None, None)
 
 
 class Boundless(LoadedModel):
@@ -203,9 +207,9 @@ def test_single_responses_join_pairs_and_are_counted_apart(
     alone = write(tmp_path / "sft.jsonl", [{"prompt": f"{i} and", "completion": " so"} for i in range(3)])
     with caplog.at_level(logging.INFO, logger="orpo"):
         data = prepare(folder, train=[str(folder / "pairs.jsonl"), alone])
-    message = "train: 20 pairs and 3 single responses"
+    message = "train: 20 pairs and 3 single responses, which join the supervised term only"
     assert message in caplog.messages
-    assert data.record["used"] == {"train": {"pairs": 20, "singles": 3}}
+    assert data.record["used"] == {"train": {"pairs": 20, "singles": 3, "of_no_use": 0}}
     assert "  example " + alone + ":1\n    prompt    0 and\n    response   so" in caplog.messages
 
 
@@ -214,7 +218,10 @@ def test_what_has_no_singles_says_nothing_of_them(folder: Path, caplog: pytest.L
         data = prepare(folder, eval=0.25)
     assert "single" not in caplog.text
     assert "eval: 5 of these examples held out" in caplog.messages
-    assert data.record["used"] == {"train": {"pairs": 15, "singles": 0}, "eval": {"pairs": 5, "singles": 0}}
+    assert data.record["used"] == {
+        "train": {"pairs": 15, "singles": 0, "of_no_use": 0},
+        "eval": {"pairs": 5, "singles": 0, "of_no_use": 0},
+    }
 
 
 def conversations(count: int) -> list[dict[str, Any]]:
@@ -238,15 +245,15 @@ def test_messages_that_no_template_was_chosen_for_are_named(folder: Path, tmp_pa
     assert "data.template" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("finds_answers", [False, True])
-def test_answers_are_found_where_the_objective_asks_for_them(folder: Path, finds_answers: bool) -> None:
+@pytest.mark.parametrize("nll_turns", ["final", "all"])
+def test_answers_are_found_where_the_objective_asks_for_them(
+    folder: Path, nll_turns: Literal["final", "all"]
+) -> None:
     turns = [("user", "1?"), ("assistant", "so"), ("user", "2?")]
     messages = [{"role": role, "content": content} for role, content in turns]
     talk = [{"prompt": messages, "chosen": "yes", "rejected": "no"}]
-    config = DataSection.model_validate({"train": "rows"})
-    source = load_without_weights(str(folder / "model"))
-    data = prepare_data(config, source, 7, talk, None, None, finds_answers=finds_answers)
-    assert [len(pair.answers) for pair in data.train] == [finds_answers]
+    data = prepare(folder, talk, objective=ORPO(nll_turns=nll_turns))
+    assert [len(pair.answers) for pair in data.train] == [nll_turns == "all"]
 
 
 @pytest.mark.parametrize(

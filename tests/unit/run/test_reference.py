@@ -14,16 +14,16 @@ import torch
 from peft import PeftModel
 from transformers import LlamaForCausalLM
 
-from orpo.data.batching import lengths_of
-from orpo.data.mismatched import mismatched
+from orpo.batch import Rows
 from orpo.data.pairs import TokenizedPair
+from orpo.data.usable import learnt
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.lora import add_lora
 from orpo.objectives import KTO
 from orpo.run import reference as module
 from orpo.run.reference import Reference, with_reference
 from orpo.training.budget import TokenBudget
-from tests.loops import ALONE, make_loop, random_pairs
+from tests.loops import ALONE, make_loop, random_pairs, tokenized
 from tests.tiny import tiny_llama
 
 PAIRS = random_pairs(9, mixed=True)
@@ -90,7 +90,8 @@ def test_other_weights_types_or_tokens_are_other_scores(tmp_path: Path) -> None:
     half.score(PAIRS)
     base.score(PAIRS.select(range(8)))
     first, *rest = PAIRS
-    base.score([TokenizedPair(first.prompt[:-1], (first.prompt[-1], *first.chosen), (), "shifted"), *rest])
+    shifted = TokenizedPair(first.prompt[:-1], (first.prompt[-1], *first.chosen), (), "shifted")
+    base.score(tokenized([shifted, *rest]))
     assert len(list(tmp_path.iterdir())) == 5
 
 
@@ -106,14 +107,19 @@ def test_a_divergence_is_that_of_mismatched_responses_from_policy_to_reference()
     """Over all steps of two epochs, whose batches differ."""
     model = tiny_llama(initializer_range=0.2)
     frozen = copy.deepcopy(model)
-    loop = make_loop(model=model, pairs=PAIRS, objective=KTO(), batch_size=4)
+    responses = learnt(PAIRS, Rows.RESPONSES)
+    loop = make_loop(model=model, pairs=responses, objective=KTO(), batch_size=4)
     scored = with_reference(loop._batches, PAIRS, KTO(), reference(model), steps=5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1.02)
-    for epoch, number in [(0, 0), (0, 2), (1, 1)]:
+    for epoch, number in [(0, 0), (0, 2), (1, 0)]:
         batch = next(islice(scored.batches.epoch(epoch), number, None))
-        rows = mismatched(batch.pairs, 128)
+        responded = [pair.chosen or pair.rejected for pair in batch.pairs]
+        rows = [
+            TokenizedPair(pair.prompt, other, (), "row")
+            for pair, other in zip(batch.pairs, responded[-1:] + responded[:-1], strict=True)
+        ]
         difference = np.subtract(by_frozen_copy(model, rows), by_frozen_copy(frozen, rows))[:, 0].mean()
         assert batch.mismatch is not None
         found = loop._gradient_step.divergence(
@@ -121,4 +127,4 @@ def test_a_divergence_is_that_of_mismatched_responses_from_policy_to_reference()
         )
         assert found.item() == pytest.approx(max(0.0, difference), rel=1e-3, abs=1e-4)
     assert scored.eval_mismatch is not None
-    assert len(scored.eval_mismatch.pairs) == int((lengths_of(list(PAIRS))[:, 1:] > 0).sum())
+    assert len(scored.eval_mismatch.pairs) == len(responses)

@@ -2,5 +2,14 @@
 
 from orpo.data.preparation.cache import PreparedSource, prepare_source
 from orpo.data.preparation.recipe import Reading, Recipe, Tokenization
+from orpo.data.preparation.sealed import replace_file, storing
 
-__all__ = ["PreparedSource", "Reading", "Recipe", "Tokenization", "prepare_source"]
+__all__ = [
+    "PreparedSource",
+    "Reading",
+    "Recipe",
+    "Tokenization",
+    "prepare_source",
+    "replace_file",
+    "storing",
+]
