@@ -13,41 +13,24 @@ and tokenizer are those of `../shared` (or $ORPO_SHARED); benchmarks/README.md s
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
 import sys
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from cpu.environment import environment
-from cpu.memory import STEPS as MEMORY_STEPS
-from cpu.memory import MemoryClock
+from cpu.memory import in_fresh_processes, train_alone
 from cpu.products import gemm_rate, time_products
 from cpu.report import write_report
-from cpu.sides import OPTIMISATION, OURS, RUNGS, SIDES, TRL
+from cpu.script import WARMUP_STEPS, keep, measured_batches, results_folder, tell
+from cpu.sides import OURS, RUNGS, SIDES, TRL
 from cpu.turns import alternate
-from cpu.workload import DATASETS, SIZES, Workload, read_workload
-
-RESULTS = Path(__file__).parent / "results"
-WARMUP_STEPS = 1
-
-
-def tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def measured_batches(dataset: str, options: argparse.Namespace) -> tuple[Workload, Workload]:
-    """The batches with those of the warm-up, and without."""
-    workload = read_workload(dataset, SIZES[options.size], WARMUP_STEPS + options.steps)
-    return workload, workload.part(WARMUP_STEPS, len(workload))
+from cpu.workload import DATASETS, SIZES
 
 
 def run(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """Steps of all sides in turn, then steps of ours with their products alone."""
-    workload, measured = measured_batches(dataset, options)
+    workload, measured = measured_batches(dataset, options.size, options.steps)
     names = options.sides or [*OURS, *RUNGS, *TRL]
     sides = alternate({name: side for name, side in SIDES.items() if name in names}, workload, tell)
     tell("our steps, and their matrix products alone")
@@ -64,39 +47,10 @@ def run(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def memory(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """Resident memory of each side in a process of its own, on the largest of the measured batches."""
-    _, measured = measured_batches(dataset, options)
-    tokens = [batch["packed"] for batch in measured.describe()]
-    largest = tokens.index(max(tokens))
-    batch = measured.part(largest, largest + 1)
-    sides: dict[str, Any] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        batch.save(Path(folder) / "batch.json")
-        for name in options.sides or SIDES:
-            command = [sys.executable, __file__, "side", name, folder, "--threads", str(options.threads)]
-            subprocess.run([*command, *(["--smoke"] if options.size == "smoke" else [])], check=True)
-            sides[name] = json.loads((Path(folder) / "resident.json").read_text(encoding="utf-8"))
-            tell(f"{name}: {max(sides[name]['peak']) / 2**20:,.0f} MiB at most")
+    batch = measured_batches(dataset, options.size, options.steps)[1].largest()
+    given = ["--threads", str(options.threads), *(["--smoke"] if options.size == "smoke" else [])]
+    sides = in_fresh_processes(Path(__file__), options.sides or SIDES, batch, given, tell)
     return {"batches": batch.describe(), "sides": sides}
-
-
-def side(options: argparse.Namespace) -> None:
-    """The process of one side that `memory` starts."""
-    workload = Workload.load(SIZES[options.size], options.folder / "batch.json")
-    clock = MemoryClock()
-    SIDES[options.name].train(workload, MEMORY_STEPS, clock)
-    (options.folder / "resident.json").write_text(json.dumps(asdict(clock.resident)), encoding="utf-8")
-
-
-def keep(path: Path, record: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write a result, with all that it depends on."""
-    record = {
-        "environment": environment(options.threads),
-        "settings": asdict(SIZES[options.size]) | OPTIMISATION | {"warmup_steps": WARMUP_STEPS},
-        **record,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    tell(f"wrote {path}")
 
 
 def parse() -> argparse.Namespace:
@@ -124,27 +78,20 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def results_folder(options: argparse.Namespace) -> Path:
-    """The folder that was asked for; else that of the repository, which a trial run leaves alone."""
-    if options.results is not None:
-        return options.results
-    is_trial = getattr(options, "size", "full") != "full"
-    return Path(tempfile.mkdtemp(prefix="orpo-engine-")) if is_trial else RESULTS
-
-
 def main() -> None:
     options = parse()
     if options.verb == "side":
         torch.set_num_threads(options.threads)
-        side(options)
+        train_alone(SIDES[options.name], SIZES[options.size], options.folder)
         return
-    results = results_folder(options)
+    results = results_folder(options.results, is_trial=getattr(options, "size", "full") != "full")
     if options.verb != "table":
         torch.set_num_threads(options.threads)
         measure = {"run": run, "memory": memory}[options.verb]
         for dataset in options.datasets:
             tell(f"{dataset}: {options.verb}")
-            keep(results / f"engine-{dataset}-{options.verb}.json", measure(dataset, options), options)
+            path = results / f"engine-{dataset}-{options.verb}.json"
+            keep(path, measure(dataset, options), options.size, options.threads)
     elif not any(results.glob("engine-*.json")):
         sys.exit(f"there are no results in {results}")
     print(write_report(results))

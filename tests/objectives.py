@@ -41,7 +41,8 @@ def scores_of(
     (chosen, n_w), (rejected, n_l), (prompt, n_x) = column("chosen"), column("rejected"), column("prompt")
     weight = torch.tensor([pair.weight for pair in pairs], dtype=dtype)
     reference = torch.tensor([pair.reference for pair in pairs], dtype=dtype).T
-    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, weight, reference)
+    margin = torch.zeros_like(weight)
+    scores = Scores(chosen, rejected, prompt, n_w, n_l, n_x, weight, margin, reference)
     has_chosen, has_rejected = (n_w > 0).to(dtype), (n_l > 0).to(dtype)
     totals = Totals(
         pairs=float((weight * has_chosen * has_rejected).sum()),

@@ -159,3 +159,13 @@ def kto_loss(
             losses.append(mpf(undesirable) * (1 - sigmoid(mpf(beta) * (mpf(divergence) - rejected))))
             weights.append(p.weight)
     return weighted_mean(losses, weights)
+
+
+def reward_loss(pairs: Sequence[tuple[Real, ...]], margin: float, center: float) -> Real:
+    """Bradley-Terry with margins, and the term that centres rewards; pairs are (r_w, r_l, weight, margin)."""
+    losses = [
+        -mp.log(sigmoid(mpf(chosen) - mpf(rejected) - (mpf(margin) + mpf(own))))
+        + mpf(center) * (mpf(chosen) + mpf(rejected)) ** 2
+        for chosen, rejected, _, own in pairs
+    ]
+    return weighted_mean(losses, [weight for _, _, weight, _ in pairs])

@@ -6,7 +6,12 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 SPECIALS = {"<pad>": 0, "<s>": 1, "</s>": 2}
 
@@ -22,7 +27,23 @@ def tiny_llama(
 ) -> LlamaForCausalLM:
     """A randomly initialised Llama with grouped-query attention."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    return LlamaForCausalLM(
+        _config(vocab_size, layers, hidden, positions, initializer_range),
+    )
+
+
+def tiny_reward_model(*, vocab_size: int = 64, positions: int = 128) -> LlamaForSequenceClassification:
+    """The same with a value head."""
+    torch.manual_seed(0)
+    config = _config(vocab_size, 2, 32, positions, 0.2)
+    config.num_labels = 1
+    return LlamaForSequenceClassification(config)
+
+
+def _config(
+    vocab_size: int, layers: int, hidden: int, positions: int, initializer_range: float
+) -> LlamaConfig:
+    return LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=hidden,
         intermediate_size=2 * hidden,
@@ -35,7 +56,6 @@ def tiny_llama(
         eos_token_id=2,
         pad_token_id=0,
     )
-    return LlamaForCausalLM(config)
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:

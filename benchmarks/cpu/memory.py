@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
+
+from .ours import Side
+from .workload import Size, Workload
 
 STATUS = Path("/proc/self/status")
 CLEAR_REFS = Path("/proc/self/clear_refs")
@@ -18,6 +26,12 @@ STEPS = 2
 @dataclass
 class Resident:
     """Bytes, one entry per optimizer step."""
+
+    start: int = 0
+    """Before there is a model: interpreter, libraries and pairs."""
+
+    earlier: int = 0
+    """Highest before the first step."""
 
     before: list[int] = field(default_factory=list)
     """Right before the step: interpreter, libraries, parameters, and from the second on Adam's moments."""
@@ -33,17 +47,61 @@ class MemoryClock(TrainerCallback):
     """Reads the resident size before steps, and its peak in them."""
 
     def __init__(self) -> None:
-        self.resident = Resident()
+        _trim()
+        self.resident = Resident(start=_status("VmRSS"))
 
     def on_step_begin(self, *_: Any, **details: Any) -> None:
         trained = (p for p in details["model"].parameters() if p.requires_grad)
         self.resident.state_bytes = 3 * sum(parameter.nbytes for parameter in trained)
-        ctypes.CDLL(None).malloc_trim(0)  # what the step before has freed is not in use
+        if not self.resident.before:
+            self.resident.earlier = _status("VmHWM")
+        _trim()
         self.resident.before.append(_status("VmRSS"))
         CLEAR_REFS.write_text("5")  # the peak from here on, see proc(5)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.resident.peak.append(_status("VmHWM"))
+
+
+def in_fresh_processes(
+    script: Path, names: Iterable[str], batch: Workload, options: Sequence[str], tell: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """Resident memory of sides, each in a process of its own: `SCRIPT side NAME FOLDER OPTIONS`.
+
+    Args:
+        script: calls `train_alone` when it is run so.
+        names: of sides.
+        batch: what they train on.
+        options: of the script.
+        tell: called with a line of progress after each side.
+
+    Returns:
+        `Resident` as a dictionary, by name.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        batch.save(Path(folder) / _BATCH)
+        for name in names:
+            subprocess.run([sys.executable, str(script), "side", name, folder, *options], check=True)
+            found[name] = json.loads((Path(folder) / _RESIDENT).read_text(encoding="utf-8"))
+            tell(f"{name}: {max(found[name]['peak']) / 2**20:,.0f} MiB at most")
+    return found
+
+
+def train_alone(side: Side, size: Size, folder: Path) -> None:
+    """What a process of `in_fresh_processes` does."""
+    workload = Workload.load(size, folder / _BATCH)
+    clock = MemoryClock()
+    side.train(workload, STEPS, clock)
+    (folder / _RESIDENT).write_text(json.dumps(asdict(clock.resident)), encoding="utf-8")
+
+
+_BATCH, _RESIDENT = "batch.json", "resident.json"
+
+
+def _trim() -> None:
+    """Give back what has been freed: it is not in use."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> int:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, TrainerCallback, TrainerState
 
 from orpo.data.tokenized import TokenizedPairs
 
-from .sides import Ours
+from .ours import Ours
 from .workload import Workload
 
 aten = torch.ops.aten

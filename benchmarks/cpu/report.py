@@ -106,7 +106,8 @@ def write_report(folder: Path) -> str:
     return text
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown; the first column is text."""
     lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -167,7 +168,7 @@ def _summary(found: Sequence[Results]) -> str:
         ("useful FLOPs over time × the rate of a large product", lambda r: f"{r.utilisation():.0%}"),
         ("bf16 over our own float32", faster("ours, bf16", "ours")),
     ]
-    return _table(
+    return table(
         ["", *(TITLES[results.dataset] for results in found)],
         [[name, *(_or_dash(partial(cell, results)) for results in found)] for name, cell in rows],
     )
@@ -207,7 +208,7 @@ def _ladder(results: Results) -> str:
         for side, label in LABELS.items()
         if side in measured
     ]
-    return _table(["", *columns], rows)
+    return table(["", *columns], rows)
 
 
 def _losses(results: Results) -> str:
@@ -216,7 +217,7 @@ def _losses(results: Results) -> str:
         losses = results.losses()
     except KeyError:
         return ""
-    return _table(
+    return table(
         ["step", "ours, `definition: trl`", "TRL", "difference"],
         [
             [str(step), f"{ours:.7f}", f"{trl:.7f}", f"{ours - trl:.1e}"]
@@ -230,7 +231,7 @@ def _batches(results: Results) -> str:
     rows = [(f"step {step}", batch) for step, batch in enumerate(results.run.get("batches", ()), start=1)] + [
         ("memory", batch) for batch in results.memory.get("batches", ())
     ]
-    return _table(
+    return table(
         ["tokens", "prompts", "chosen", "rejected", "held shared", "packed", "padded"],
         [[name, *(f"{number:,}" for number in batch.values())] for name, batch in rows],
     )

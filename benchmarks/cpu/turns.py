@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback
 
-from .sides import Side
+from .ours import Side
 from .workload import Workload
 
 

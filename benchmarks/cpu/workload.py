@@ -93,6 +93,12 @@ class Workload:
         torch.manual_seed(SEED)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
+    def largest(self) -> Workload:
+        """The batch with most tokens alone."""
+        tokens = [batch["packed"] for batch in self.describe()]
+        place = tokens.index(max(tokens))
+        return self.part(place, place + 1)
+
     def describe(self) -> list[dict[str, int]]:
         """Tokens of each batch: its segments, and what each layout holds."""
         return [

@@ -491,6 +491,7 @@ def _syncs(record: Record, device: torch.device, smoke: bool) -> None:
             evaluate=None,
             save=lambda: None,
             run_dir=None,
+            checkpoints=None,
             output="not written",
             callbacks=(counter,),
         ).run()

@@ -102,7 +102,8 @@ def memory_terms(
     return {
         "weights": 2 * (parameters - (trained if frozen else 0)) + (trained_bytes * trained if frozen else 0),
         "gradients": trained_bytes * trained,
-        "optimizer": 2 * trained_bytes * trained,
+        # AdamW's two moments in float32, and what bfloat16 weights lack of float32.
+        "optimizer": (8 + 4 - trained_bytes) * trained,
         "activations": float(tokens) * (layer * c.num_hidden_layers + final),
         "head": float(head),
     }

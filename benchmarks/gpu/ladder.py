@@ -31,7 +31,7 @@ from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.head import CHUNK_BYTES, KEEP_BYTES
 from orpo.modeling.lora import add_lora
-from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.modeling.scorer import PairScorer, unwrapped
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
 from orpo.training.batches import Batches
@@ -63,9 +63,9 @@ class Plan:
 
 
 PLANS = [
-    Plan("llama-8b", "full", max_tokens=6144, trl_pairs=4),
+    Plan("llama-8b", "full", max_tokens=3072, trl_pairs=4),
     Plan("llama-8b", "lora", max_tokens=8192),
-    Plan("qwen-7b", "full", max_tokens=6144, trl_pairs=4),
+    Plan("qwen-7b", "full", max_tokens=3072, trl_pairs=4),
     Plan("qwen-7b", "lora", max_tokens=8192),
     Plan("llama-1b", "full", max_tokens=16_384, float32_rung=True),
     Plan("llama-1b", "lora", max_tokens=16_384),
@@ -221,7 +221,7 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         scorer = PairScorer(model, layout=rung.layout, head=None)
     if rung.compiled:  # after the self-check, which looks into the layers
         # The compiler of C++ that a processor needs would make a smoke test slow.
-        compile_layers(causal_model(model), backend="inductor" if clock.device.type == "cuda" else "eager")
+        compile_layers(unwrapped(model), backend="inductor" if clock.device.type == "cuda" else "eager")
     half = rung.dtype == torch.bfloat16 and clock.device.type == "cuda"
     objective, world = ORPO(LAMBDA, "paper"), World(0, 1, clock.device)
     settings = TrainingSection(
@@ -253,6 +253,7 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         evaluate=None,
         save=lambda: None,
         run_dir=None,
+        checkpoints=None,
         output="not written",
         callbacks=(clock,),
     ).run()
@@ -339,7 +340,7 @@ def _report_memory(
     trained = [p for p in scorer.parameters() if p.requires_grad]
     terms = memory_terms(
         config,
-        parameters=sum(p.numel() for p in causal_model(scorer.model).parameters()),
+        parameters=sum(p.numel() for p in unwrapped(scorer.model).parameters()),
         trained=sum(p.numel() for p in trained),
         trained_bytes=trained[0].element_size(),
         tokens=batch.input_ids.numel(),

@@ -57,6 +57,12 @@ def _check(name: str, record: Record, smoke: bool, seconds: float) -> None:
     getattr(checks, f"check_{name}")(record, _device(), smoke)
 
 
+def _methods(name: str, record: Record, smoke: bool, seconds: float) -> None:
+    import methods
+
+    getattr(methods, f"check_{name}")(record, _device(), smoke)
+
+
 def _ladder(shape: str, method: str, record: Record, smoke: bool, seconds: float) -> None:
     import ladder
 
@@ -100,6 +106,8 @@ PARTS = [
     _steps("ours", "qwen-7b", "full", 70),
     _steps("ours", "qwen-7b", "lora", 60),
     Part("flex", 90, partial(_check, "flex")),
+    Part("qlora", 90, partial(_methods, "qlora")),
+    Part("optimizers", 90, partial(_methods, "optimizers")),
     _steps("trl", "llama-8b", "full", 60),
     _steps("compiled", "llama-8b", "lora", 80),
     _steps("ours", "llama-1b", "lora", 45),

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from orpo.config import RunConfig, load_config
     from orpo.errors import (
+        CheckpointError,
         ConfigError,
         DataError,
+        Interrupted,
         NetworkError,
         NumericsError,
         OrpoError,
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ORPO",
+    "CheckpointError",
     "ConfigError",
     "DataError",
+    "Interrupted",
     "NetworkError",
     "NumericsError",
     "OrpoError",

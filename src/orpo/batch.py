@@ -180,6 +180,12 @@ class MicroBatch:
     weight: Tensor
     """(B,) float32, the pair's weight in every mean. 0 on the stand-in of a rank that has no pairs."""
 
+    margin: Tensor
+    """(B,) float32, by how much a reward model is to prefer the pair's chosen response."""
+
+    ends: Tensor
+    """(2, B) int64, rows of the last tokens of the chosen and rejected responses; 0 for a missing one."""
+
     offsets: tuple[int, ...]
     """B + 1 places in 0..N: where each pair's scored tokens start, and N. They are adjacent."""
 
@@ -209,6 +215,8 @@ class MicroBatch:
             segments=kinds * number + segments - kinds * size - first,
             counts=self.counts[:, first:last],
             weight=self.weight[first:last],
+            margin=self.margin[first:last],
+            ends=self.ends[:, first:last],
             offsets=tuple(offset - self.offsets[first] for offset in self.offsets[first : last + 1]),
             reference=None if self.reference is None else self.reference[:, first:last],
         )
@@ -235,9 +243,14 @@ class Scores:
     rejected_count: Tensor
     prompt_count: Tensor
     weight: Tensor
+    margin: Tensor
 
     reference: Tensor | None = None
     """(2, B), the sums of `chosen` and `rejected` under the reference model, where there is one."""
+
+    values: Tensor | None = None
+    """(2, B), a reward model's values of the chosen and rejected responses.  It predicts no tokens, so that
+    the sums are 0."""
 
     @property
     def chosen_mean(self) -> Tensor:

@@ -3,9 +3,12 @@
     OrpoError
     |-- ConfigError      2   a key, a value, a file or an output directory
     |-- DataError        3   rows, columns, tokens
+    |-- CheckpointError  4   a checkpoint that is damaged, missing, or of another run
     |-- NumericsError    5   a loss or a gradient that is not finite
     |-- ResourceError    6   memory, disk, devices
-    `-- NetworkError     7   a hub that does not answer, or refuses
+    `-- NetworkError     7   a hub or a judge that does not answer, or refuses
+
+    Interrupted        75   asked to end by Ctrl-C or a signal; a KeyboardInterrupt, no OrpoError
 
 The number is the exit code of the command line.  A message says what is wrong, where (``file:line``
 or row), what was expected and what was found; `hint` says what to do about it.  Broken invariants of
@@ -46,6 +49,12 @@ class DataError(OrpoError):
     exit_code = 3
 
 
+class CheckpointError(OrpoError):
+    """A checkpoint is damaged or missing, or the run that it is of was configured differently."""
+
+    exit_code = 4
+
+
 class NumericsError(OrpoError):
     """A loss or a gradient norm is not finite."""
 
@@ -59,10 +68,28 @@ class ResourceError(OrpoError):
 
 
 class NetworkError(OrpoError):
-    """A hub could not be reached or refused the request."""
+    """A hub or a judge could not be reached, or refused the request."""
 
     exit_code = 7
 
 
-EXIT_INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or a signal has asked the work to end, and the work can be taken up again.
+
+    Not an `Exception`, so that no library takes it for a failure to be tried again.
+
+    Args:
+        reason: who asked, and where the work stands.
+        resumable: whether there is a run directory to go on with; else the same command begins again.
+    """
+
+    exit_code = 75
+
+    def __init__(self, reason: str, *, resumable: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.resumable = resumable
+
+
+EXIT_AT_ONCE = 130
+"""Exit code after a second Ctrl-C, which waits for nothing."""

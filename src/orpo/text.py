@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _NAMED = {"\n": "↵", "\t": "→", "\r": "␍"}
-_MARKS = "\\`|[]"
+_MARKS = re.compile(r"[\\`|\[\]*~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+"""Of code, cells, links, emphasis and formulas; an underscore within a word is none."""
+
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Categories of Unicode: control and format characters, halves of surrogate pairs, breaks of lines."""
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -22,13 +27,13 @@ def printable(text: str, limit: int | None = None) -> str:
 def _visible(character: str) -> str:
     if character in _NAMED:
         return _NAMED[character]
-    return "�" if unicodedata.category(character) in ("Cc", "Cf", "Cs") else character
+    return "�" if unicodedata.category(character) in _UNSAFE else character
 
 
 def markdown(value: object) -> str:
     """A value as one line of Markdown that is text and nothing else, in a table's cell too."""
     text = printable(str(value)).replace("&", "&amp;").replace("<", "&lt;")
-    return "".join("\\" + character if character in _MARKS else character for character in text)
+    return _MARKS.sub(r"\\\g<0>", text)
 
 
 def duration(seconds: float) -> str:

@@ -64,7 +64,7 @@ def is_package(path: Path) -> bool:
     [
         "import orpo",
         "import orpo.config, orpo.errors, orpo.rundir, orpo.text, orpo.quickstart.task",
-        "import orpo.report.card, orpo.report.curves",
+        "import orpo.report.card, orpo.report.curves, orpo.report.page, orpo.report.record, orpo.cli.report",
         "import sys; sys.argv = ['orpo', '--help']; from orpo.cli import main; main()",
         "import sys; sys.argv = ['orpo', 'train', '--help']; from orpo.cli import main; main()",
     ],
@@ -114,11 +114,13 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "OrpoError": 1,
         "ConfigError": 2,
         "DataError": 3,
+        "CheckpointError": 4,
         "NumericsError": 5,
         "ResourceError": 6,
         "NetworkError": 7,
+        "Interrupted": 75,
     }
-    assert errors.EXIT_INTERRUPTED == 130
+    assert errors.EXIT_AT_ONCE == 130
 
 
 # Files
@@ -151,3 +153,12 @@ def test_unit_tests_mirror_the_package() -> None:
         folder = PACKAGE / test.relative_to(unit).parent
         name = test.stem.removeprefix("test_")
         assert (folder / f"{name}.py").exists(), f"{test.relative_to(ROOT)} tests no module"
+
+
+def test_the_promises_name_tests_that_there_are() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = set(
+        re.findall(r"`(?:tests/)?((?:unit|e2e|faults|contracts|properties)/[\w/.]*)(?:::\w*…)?`", text)
+    )
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / "tests" / path).exists()] == []

@@ -19,6 +19,9 @@ ORPO = Path(sys.executable).with_name("orpo")
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
+HEAVY_MODULES = {"torch", "transformers", "peft", "datasets", "accelerate"}
+"""What takes seconds to import, and is not wanted where nothing is computed."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -48,6 +51,18 @@ def invoke(*arguments: str | Path) -> Outcome:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Outcome(result.exit_code, result.stdout, result.stderr)
+
+
+def modules_loaded_by(*arguments: str | Path) -> set[str]:
+    """Names of the modules that `orpo` has imported when it ends, with exit code 0."""
+    argv = ["orpo", *map(str, arguments)]
+    program = (
+        f"import sys; sys.argv = {argv!r}; from orpo.cli import main\n"
+        "try:\n    main()\nfinally:\n    sys.stderr.write(' '.join(sys.modules))"
+    )
+    outcome = run_process(sys.executable, "-c", program)
+    assert outcome.code == 0, outcome.err
+    return set(outcome.err.split())
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,10 +11,10 @@ import torch
 from transformers import BertConfig, BertForMaskedLM
 
 from orpo.rundir import RunDirectory
-from tests.e2e.commands import ENVIRONMENT, ORPO, Outcome, Workspace
+from tests.e2e.commands import Outcome, Workspace
 from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
 
-CONFIG, DATA, NUMERICS, INTERRUPTED = 2, 3, 5, 130
+CONFIG, DATA, NUMERICS = 2, 3, 5
 
 
 def assert_refused(outcome: Outcome, code: int, *parts: str) -> None:
@@ -130,7 +126,7 @@ def _pickled(folder: Path) -> None:
         (_masked, ("expected a causal language model", "BertForMaskedLM")),
         (_without_eos, ("the tokenizer has no EOS token", "eos_token")),
         (_cut_short, ("cannot be loaded", "whole weights as .safetensors")),
-        (_pickled, ("cannot be loaded", "model.safetensors", "weights as .safetensors")),
+        (_pickled, ("refused: pickle", "pytorch_model.bin", "python -c ")),
         (Path.mkdir, ("cannot be loaded", "config.json")),
         (lambda folder: None, ("no such folder", "Hub id")),
     ],
@@ -223,52 +219,7 @@ def test_when_no_pair_fits_the_reason_is_counted(workspace: Workspace) -> None:
     assert not workspace.output.exists()
 
 
-# Ctrl-C
-
-
-def test_ctrl_c_while_training_leaves_a_readable_run_directory(workspace: Workspace) -> None:
-    command = [str(ORPO), "train", str(workspace.config), "training.max_steps=1000000"]
-    process = subprocess.Popen(
-        command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    metrics = workspace.output / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.read_bytes().count(b"\n") > 5):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-
-    assert process.returncode == INTERRUPTED, err
-    assert "Traceback" not in err
-    assert err.endswith("\ninterrupted\n")
-    run = RunDirectory(workspace.output)
-    summary, rows = run.read_summary(), run.read_metrics()
-    assert summary["status"] == "interrupted"
-    assert summary["model_step"] is None
-    assert f"stopped after step {summary['steps']} of 1000000; run directory: {workspace.output}" in err
-    assert metrics.read_bytes().endswith(b"}\n")
-    assert 0 <= summary["steps"] - rows[-1]["step"] <= 1
-    assert run.read_definition()["objective"]["name"] == "orpo"
-    assert sorted(os.listdir(run.path)) == [
-        "config.yaml",
-        "definition.json",
-        "metrics.jsonl",
-        "summary.json",
-        "timing.jsonl",
-    ]
-
-
-def test_ctrl_c_before_training_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*args: object, **kwargs: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("orpo.run.compose.load_model", interrupt)
-    outcome = workspace.train()
-    assert outcome.code == INTERRUPTED
-    assert outcome.err.splitlines()[-1] == "interrupted"
-    assert not workspace.output.exists()
+# Hostile text
 
 
 def test_escape_sequences_in_data_never_reach_the_terminal(workspace: Workspace) -> None:

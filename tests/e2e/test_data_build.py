@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import pytest
 from orpo.data import Pair, hold_out, read_examples
 from orpo.doctor.duplicates import exact_duplicates, near_shared_prompts, shared_prompts
 from orpo.doctor.responses import swapped
-from tests.e2e.commands import ENVIRONMENT, ORPO, Outcome, invoke
+from tests.e2e.commands import ENVIRONMENT, HEAVY_MODULES, ORPO, Outcome, invoke, modules_loaded_by
 from tests.paths import SHARED, needs_shared
 
 DATA, CONFIG, RESOURCES = 3, 2, 6
@@ -402,19 +401,6 @@ def test_hostile_text_is_kept_in_the_rows_and_inert_everywhere_else(tmp_path: Pa
 
 def test_nothing_imports_torch(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows.jsonl", sums(10))
-    argv = ["orpo", "data", "build", str(rows), "--output", str(tmp_path / "out"), "--eval", "0.5"]
-    program = (
-        f"import sys; sys.argv = {argv!r}; from orpo.cli import main\n"
-        "try:\n    main()\nfinally:\n    sys.stderr.write(' '.join(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    loaded = set(done.stderr.split())
+    loaded = modules_loaded_by("data", "build", rows, "--output", tmp_path / "out", "--eval", "0.5")
     assert "orpo.build.dataset" in loaded
-    assert not loaded & {"torch", "transformers", "peft", "datasets", "accelerate"}
+    assert not loaded & HEAVY_MODULES

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from orpo.quickstart.task import make_pairs
-from tests.e2e.commands import ENVIRONMENT, Outcome, Workspace, invoke
+from tests.e2e.commands import HEAVY_MODULES, Outcome, Workspace, invoke, modules_loaded_by
 from tests.paths import SHARED, needs_shared
 from tests.trap_tokenizers import CHATML_LIKE, GEMMA_LIKE, UNCLOSED, UNSTABLE, byte_level
 
@@ -299,6 +297,7 @@ def test_what_cannot_be_read_is_fatal_and_the_report_says_so(tmp_path: Path, con
         (("nowhere.yaml",), "no such file"),
         (("{rows}", "--html", "/nowhere/at/all.html"), "--html: cannot write /nowhere/at/all.html"),
         (("{rows}", "--model", "./nowhere"), "nowhere"),
+        (("{rows}", "objective.name=kto"), "is no config, so there is nothing that 'objective.name=kto'"),
     ],
 )
 def test_a_mistake_in_the_command_is_one_message(
@@ -317,6 +316,13 @@ def test_the_evaluation_of_a_workspace_is_examined_with_its_model(workspace: Wor
     assert checked.outcome.code == 0
     assert checked.record["settings"]["model"] == str(workspace.folder / "model")
     assert list(checked.record["parts"]) == ["train", "eval"]
+
+
+def test_a_config_is_examined_with_what_the_command_line_overrides(workspace: Workspace) -> None:
+    checked = check(workspace.config, "data.max_length=30", "data.eval=null")
+    assert checked.outcome.code == 0
+    assert checked.record["settings"]["max_length"] == 30
+    assert list(checked.record["parts"]) == ["train"]
 
 
 # What is shown
@@ -340,6 +346,18 @@ def test_hostile_rows_are_inert_in_table_record_and_page(tmp_path: Path) -> None
     assert json.loads(record.out)["findings"][0]["examples"]
 
 
+def test_a_map_to_fill_in_keeps_its_form(tmp_path: Path) -> None:
+    rows, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
+    rows.write_text(json.dumps({"query": "2 + 2 =", "good": "4", "bad": "5"}) + "\n", encoding="utf-8")
+    table = invoke("data", "check", rows, "--html", page)
+    assert table.code == DATA
+    for shown in (table.out, page.read_text(encoding="utf-8")):
+        lines = [line.strip(" ") for line in shown.splitlines()]
+        at = lines.index("columns:")
+        assert lines[at + 1].startswith("messages: query")
+        assert lines[at + 2 : at + 4] == ["chosen: FILL_IN", "rejected: FILL_IN"]
+
+
 def test_the_table_says_how_many_where_and_what_to_do(tmp_path: Path) -> None:
     good = good_rows(30)
     outcome = invoke("data", "check", write(tmp_path / "rows.jsonl", [*good, good[3]]))
@@ -356,22 +374,9 @@ def test_the_table_says_how_many_where_and_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["ROWS"]])
 def test_nothing_imports_torch_without_a_model(tmp_path: Path, arguments: list[str]) -> None:
     rows = write(tmp_path / "rows.jsonl", good_rows(10))
-    argv = ["orpo", "data", "check", *(str(rows) if a == "ROWS" else a for a in arguments)]
-    program = (
-        f"import sys; sys.argv = {argv!r}; from orpo.cli import main\n"
-        "try:\n    main()\nfinally:\n    sys.stderr.write(' '.join(sys.modules))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    loaded = set(done.stderr.split())
+    loaded = modules_loaded_by("data", "check", *(rows if one == "ROWS" else one for one in arguments))
     assert "orpo.cli.data" in loaded
-    assert not loaded & {"torch", "transformers", "peft", "datasets", "accelerate"}
+    assert not loaded & HEAVY_MODULES
 
 
 # Real data

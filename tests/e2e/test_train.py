@@ -67,7 +67,10 @@ def run(finished: tuple[Workspace, Outcome]) -> RunDirectory:
 
 
 def test_the_run_directory_is_complete(run: RunDirectory) -> None:
+    files = {"manifest.json", "optimizer.safetensors", "parameters.safetensors", "state.json"}
+    files |= {"rank-0.json", "rank-0.safetensors"}
     assert {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()} == {
+        *(f"checkpoints/step-{step}/{file}" for step in (3, 4) for file in files),
         "config.yaml",
         "definition.json",
         "metrics.jsonl",

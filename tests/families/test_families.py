@@ -172,7 +172,8 @@ def one_by_one(model: PreTrainedModel, pairs: Sequence[TokenizedPair]) -> Result
             [(p.prompt[:1], p.prompt[1:]) for p in pairs],
         )
     )
-    scores = Scores(chosen, rejected, prompt, chosen_count, rejected_count, prompt_count, batch.weight)
+    counts = (chosen_count, rejected_count, prompt_count)
+    scores = Scores(chosen, rejected, prompt, *counts, batch.weight, batch.margin)
     loss = OBJECTIVE(scores, batch_totals(pairs, PromptTokens.ALL)).loss
     loss.backward()
     gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}

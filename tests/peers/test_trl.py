@@ -213,6 +213,7 @@ def test_ten_updates_equal_trl(
         evaluate=None,
         save=lambda: None,
         run_dir=None,
+        checkpoints=None,
         output=str(tmp_path / "ours"),
         callbacks=(),
     ).run()

@@ -12,6 +12,7 @@ from trl.data_utils import apply_chat_template, is_conversational, maybe_extract
 from orpo.build.files import write_items
 from orpo.build.options import Format
 from orpo.build.provenance import Item
+from orpo.build.rows import Numbers
 from orpo.data import Message, Pair
 from orpo.data.pairs import Prompt
 from tests.conversations import chat, pair
@@ -23,7 +24,7 @@ CHATS = [chat("Hi"), chat("Hi", "Yes?", "Why?", system="Be brief.")]
 def rows(tmp_path: Path, prompts: list[Prompt], form: Format) -> list[dict[str, Any]]:
     items = [Item(pair(prompt, f"a{i}", f"b{i}"), "f") for i, prompt in enumerate(prompts)]
     path = tmp_path / f"train.{form}"
-    write_items(path, items, form, has_weights=True)
+    write_items(path, items, form, Numbers(weight=True))
     kind = {"jsonl": "json", "parquet": "parquet"}[form]
     found = load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     return [dict(row) for row in found]

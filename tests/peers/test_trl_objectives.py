@@ -1,4 +1,4 @@
-"""SFT, DPO, IPO, SimPO and KTO: TRL 1.16's trainers give the same loss and the same gradients.
+"""SFT, DPO, IPO, SimPO, KTO and reward models: TRL 1.16's trainers give the same loss and the same gradients.
 
 Both sides are given the same token ids of real pairs, and a policy that has moved away from its reference.
 """
@@ -23,12 +23,13 @@ from orpo.data.pairs import TokenizedPair
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.usable import learnt
 from orpo.modeling.engine import build_scorer
-from orpo.objectives import DPO, IPO, KTO, SFT, Objective, SimPO
+from orpo.objectives import DPO, IPO, KTO, SFT, Objective, RewardModel, SimPO
 from orpo.run.reference import Reference, with_reference
 from orpo.training.budget import TokenBudget
-from tests.loops import ALONE, make_loop
+from tests.loops import ALONE, make_loop, tokenized
 from tests.paths import needs_shared
 from tests.peers.test_trl import MAX_LENGTH, pairs, random_llama, tokenizer
+from tests.tiny import tiny_reward_model
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # TRL announces that CPO is experimental
@@ -37,6 +38,8 @@ with warnings.catch_warnings():
     from trl.trainer.dpo_trainer import DPOTrainer
     from trl.trainer.kto_config import KTOConfig
     from trl.trainer.kto_trainer import KTOTrainer
+    from trl.trainer.reward_config import RewardConfig
+    from trl.trainer.reward_trainer import RewardTrainer
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -142,6 +145,30 @@ def simpo(policy: PreTrainedModel, _: PreTrainedModel, rows: list[TokenizedPair]
     return loss
 
 
+def test_a_reward_models_loss_and_every_gradient_equal_trl(tmp_path: Path) -> None:
+    objective = RewardModel(margin=0.25, center_rewards_coefficient=0.1)
+    model = tiny_reward_model(vocab_size=512, positions=1024)
+    mirrored = copy.deepcopy(model)
+    given = pairs("hh", 128).select(np.arange(COUNT))
+    rows = tokenized(replace(pair, margin=0.5 * (i % 4)) for i, pair in enumerate(given))
+    config = RewardConfig(output_dir=str(tmp_path), center_rewards_coefficient=0.1, **COMMON)
+    trainer = RewardTrainer(mirrored, config, train_dataset=TEXTS, processing_class=tokenizer())
+    batch = trainer.data_collator(
+        [
+            {
+                "chosen_ids": [*p.prompt, *p.chosen],
+                "rejected_ids": [*p.prompt, *p.rejected],
+                "margin": 0.25 + p.margin,
+            }
+            for p in rows
+        ]
+    )
+    expected = trainer.compute_loss(mirrored, batch)
+    assert isinstance(expected, Tensor)
+    expected.backward()
+    assert_equal(ours(objective, model, model, rows), expected, model, mirrored)
+
+
 def ours(
     objective: Objective, policy: PreTrainedModel, reference: PreTrainedModel, rows: TokenizedPairs
 ) -> Tensor:
@@ -185,7 +212,11 @@ def test_loss_and_every_gradient_equal_trl(objective: Objective, theirs: Loss, t
     rows = learnt(pairs("hh", 128).select(np.arange(COUNT)), objective.rows)
     expected = theirs(mirrored, reference, list(rows), tmp_path)
     expected.backward()
-    found = ours(objective, policy, reference, rows)
+    assert_equal(ours(objective, policy, reference, rows), expected, policy, mirrored)
+
+
+def assert_equal(found: Tensor, expected: Tensor, policy: PreTrainedModel, mirrored: PreTrainedModel) -> None:
+    """The losses, and the gradients that they have left in the models."""
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
     gradients = {name: p.grad for name, p in mirrored.named_parameters() if p.grad is not None}
     norm = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()

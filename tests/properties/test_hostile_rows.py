@@ -12,7 +12,7 @@ from orpo.data.pairs import Example, RowCounts, responses_of
 from orpo.data.read import read_examples
 from orpo.data.rows import Row
 from orpo.data.schemas import SCHEMAS, Layout, Settings
-from orpo.data.schemas.weighted import Weighted
+from orpo.data.schemas.numbered import NUMBERS, Numbered
 from orpo.data.spec import MemorySource, Policy, SourceSpec
 from orpo.data.table import to_arrow
 from orpo.errors import OrpoError
@@ -54,7 +54,9 @@ columns = sorted(
     {name for schema in SCHEMAS for layout in schema.layouts.values() for name in layout.columns}
 )
 LAYOUTS: list[Layout] = [layout for schema in SCHEMAS for layout in schema.layouts.values()]
-LAYOUTS += [Weighted(layout, "weight") for layout in LAYOUTS if not layout.joins_rows]
+LAYOUTS += [
+    Numbered(layout, number, number.key) for layout in LAYOUTS if not layout.joins_rows for number in NUMBERS
+]
 
 
 def accounted(counts: RowCounts, rows: int) -> bool:

@@ -19,15 +19,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from orpo.batch import Layout
 from orpo.data.batching import split_batch
-from orpo.objectives import DPO, IPO, KTO, ORPO, SFT, SimPO
+from orpo.objectives import DPO, IPO, KTO, ORPO, SFT, RewardModel, SimPO
 from orpo.ops.distributed import join_world
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
-from tests.tiny import tiny_llama
+from tests.tiny import tiny_llama, tiny_reward_model
 
 Budget = int | Literal["auto"]
 
@@ -41,6 +41,7 @@ LOSSES = {
     "ipo": IPO(0.2),
     "simpo": SimPO(),
     "kto": KTO(0.1, 1.5),
+    "reward": RewardModel(0.5, 0.1),
 }
 
 BATCH = 13
@@ -52,6 +53,7 @@ def train_changes(
     loss: str,
     order: Callable[[int], list[int]] | None = None,
     memory: Callable[[int], int] | None = None,
+    layout: Layout = Layout.SHARED,
 ) -> dict[str, Tensor]:
     """Change of every parameter after 5 steps over 58 weighted pairs and singles, the last batch partial.
 
@@ -60,18 +62,21 @@ def train_changes(
         loss: one of `LOSSES`.
         order: of the pairs within a batch of so many.
         memory: tokens that there is memory for in a step.
+        layout: of the micro-batches.
     """
     pairs = random_pairs(58, mixed=True)
     if order is not None:
         within = [start + i for start in range(0, 58, BATCH) for i in order(min(BATCH, 58 - start))]
         pairs = pairs.select(within)
     with join_world() as world:
-        model = tiny_llama(initializer_range=0.2)
+        objective = LOSSES[loss]
+        model = tiny_reward_model() if objective.needs_values else tiny_llama(initializer_range=0.2)
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
         loop = make_loop(
             model=model,
             pairs=pairs,
-            objective=LOSSES[loss],
+            objective=objective,
+            layout=layout,
             max_tokens=max_tokens,
             world=world,
             batch_size=BATCH,
@@ -88,7 +93,7 @@ def train_changes(
         return {name: p.detach() - start[name] for name, p in model.named_parameters()}
 
 
-def limit_memory(loop: TrainingLoop, model: LlamaForCausalLM, memory: Callable[[int], int]) -> None:
+def limit_memory(loop: TrainingLoop, model: PreTrainedModel, memory: Callable[[int], int]) -> None:
     """Let forward passes fail that hold more tokens than there is memory for."""
 
     def check(_module: object, args: tuple[Tensor, ...]) -> None:
@@ -120,11 +125,12 @@ def test_any_token_budget_gives_the_same_update(
     assert_same(train_changes(max_tokens, loss), expected)
 
 
-@pytest.mark.parametrize("loss", ["sft", "dpo", "ipo", "simpo", "kto"])
-def test_every_objective_gives_the_same_update_for_any_budget(loss: str) -> None:
-    expected = train_changes(10**6, loss)
+@pytest.mark.parametrize("loss", ["sft", "dpo", "ipo", "simpo", "kto", "reward"])
+def test_every_objective_gives_the_same_update_for_any_budget_and_layout(loss: str) -> None:
+    expected = train_changes(10**6, loss, layout=Layout.PADDED)
     for max_tokens in (1, 200):
         assert_same(train_changes(max_tokens, loss), expected)
+    assert_same(train_changes(200, loss, layout=Layout.PACKED), expected)
 
 
 @pytest.mark.parametrize("limit", [100, 200])

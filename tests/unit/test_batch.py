@@ -20,7 +20,7 @@ META = torch.device("meta")
 
 PAIRS = [
     TokenizedPair((1, 2, 3), (4, 5), (6,), "a"),
-    TokenizedPair((7,), (8,), (9, 10, 11, 12), "b"),
+    TokenizedPair((7,), (8,), (9, 10, 11, 12), "b", weight=0.5, margin=2.0),
     TokenizedPair((13, 14), (15, 16, 17), (18, 19), "c"),
 ]
 
@@ -104,6 +104,8 @@ def test_scoring_some_pairs_scores_what_the_whole_scores_of_them(
     }
     assert scored(part) == expected
     assert torch.equal(part.counts, batch.counts[:, first:last])
+    assert part.weight.tolist() == [1.0, 0.5, 1.0][first:last]
+    assert part.margin.tolist() == [0.0, 2.0, 0.0][first:last]
     assert part.offsets[0] == 0
     assert part.offsets[-1] == len(part.rows)
     assert part.input_ids is batch.input_ids

@@ -16,8 +16,9 @@ from orpo.build.manifest import Dataset, Reading, as_manifest
 from orpo.build.options import Format
 from orpo.build.provenance import Item, Naming, public_names
 from orpo.build.request import Portion, Request
-from orpo.build.rows import require_one_form
+from orpo.build.rows import Numbers, require_one_form
 from orpo.build.split import split, without_shared
+from orpo.credentials import redact
 from orpo.data import Pair, RowCounts, stream_examples
 from orpo.data.mixture import Ingredient, mix, require_weights
 from orpo.data.shapes import Transcripts
@@ -52,15 +53,15 @@ def build_dataset(request: Request, output: Path) -> dict[str, Any]:
     with staged(output) as folder:
         dataset = _compose(request, _read(request))
         files = _files(dataset.splits, request.format)
-        has_weights = any(item.example.weight != 1 for item in chain(*dataset.splits.values()))
+        numbers = Numbers.of(chain(*dataset.splits.values()))
         with writing(output, left=LEFT):
             for name, items in files.items():
-                write_items(folder / name, items, request.format, has_weights=has_weights)
+                write_items(folder / name, items, request.format, numbers)
             written = {name: describe_file(folder / name, len(items)) for name, items in files.items()}
             manifest = as_manifest(request, dataset, written)
-            text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+            text = redact(json.dumps(manifest, indent=2, ensure_ascii=False)) + "\n"
             (folder / MANIFEST).write_text(text, encoding="utf-8")
-            (folder / CARD).write_text(data_card(manifest, output.name), encoding="utf-8")
+            (folder / CARD).write_text(redact(data_card(manifest, output.name)), encoding="utf-8")
     return manifest
 
 

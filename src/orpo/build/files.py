@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from orpo.build.options import Format
 from orpo.build.provenance import Item
-from orpo.build.rows import arrow_schema, row_of
+from orpo.build.rows import Numbers, arrow_schema, row_of
 from orpo.errors import ConfigError
 from orpo.rundir import require_free, writing
 
@@ -55,24 +55,24 @@ def staged(target: Path) -> Generator[Path]:
         shutil.rmtree(stage, ignore_errors=True)  # gone already if all went well
 
 
-def write_items(path: Path, items: Sequence[Item], form: Format, *, has_weights: bool) -> None:
+def write_items(path: Path, items: Sequence[Item], form: Format, numbers: Numbers) -> None:
     """Write the rows of some items.
 
     Args:
         path: the file.
         items: at least one; all pairs or all single responses.
         form: of the file.
-        has_weights: whether rows have a weight.
+        numbers: those that rows have.
     """
     if form is Format.JSONL:
         with path.open("w", encoding="utf-8") as file:
             for item in items:
-                file.write(json.dumps(row_of(item, has_weights=has_weights), ensure_ascii=False) + "\n")
+                file.write(json.dumps(row_of(item, numbers), ensure_ascii=False) + "\n")
         return
-    schema = arrow_schema(row_of(items[0], has_weights=has_weights))
+    schema = arrow_schema(row_of(items[0], numbers))
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(items), _ROW_GROUP):
-            rows = [row_of(item, has_weights=has_weights) for item in items[start : start + _ROW_GROUP]]
+            rows = [row_of(item, numbers) for item in items[start : start + _ROW_GROUP]]
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 

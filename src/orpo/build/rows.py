@@ -7,6 +7,7 @@ id           hash of the three: the same wherever and whenever the row is built
 source       the source that it is from
 where        its place there, such as `train.jsonl:17`
 weight       only where any example of the data has another one than 1
+margin       of pairs, only where any pair of the data has another one than 0
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -27,16 +29,38 @@ _ID_BYTES = 16
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 
-def row_of(item: Item, *, has_weights: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Numbers:
+    """Which numbers the rows of a data set have."""
+
+    weight: bool = False
+    margin: bool = False
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Numbers:
+        """Those that any of the examples has another value of than the usual one."""
+        examples = [item.example for item in items]
+        return cls(
+            weight=any(example.weight != 1 for example in examples),
+            margin=any(isinstance(example, Pair) and example.margin != 0 for example in examples),
+        )
+
+
+def row_of(item: Item, numbers: Numbers) -> dict[str, Any]:
     """One row.
 
     Args:
         item: an example, and where it is from.
-        has_weights: whether rows have a weight.
+        numbers: those that rows have.
     """
-    content = _content(item.example)
-    row = {**content, "id": _identity(content), "source": item.source, "where": item.example.where}
-    return {**row, "weight": item.example.weight} if has_weights else row
+    example = item.example
+    content = _content(example)
+    row = {**content, "id": _identity(content), "source": item.source, "where": example.where}
+    if numbers.weight:
+        row["weight"] = example.weight
+    if numbers.margin and isinstance(example, Pair):
+        row["margin"] = example.margin
+    return row
 
 
 def arrow_schema(row: dict[str, Any]) -> pa.Schema:

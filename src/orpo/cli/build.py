@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +11,7 @@ import typer
 from rich.console import Console
 
 from orpo.build.options import Format, NearDuplicates
-from orpo.cli.messages import one_clear_message, quiet_libraries
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_json
 from orpo.cli.sources import is_config
 from orpo.config import load_config
 from orpo.errors import ConfigError
@@ -84,7 +82,7 @@ def build(
         manifest = build_dataset(request, output)
         Console(stderr=True, highlight=False).print(as_table(manifest, output))
         if as_json:
-            sys.stdout.write(json.dumps(manifest) + "\n")
+            write_json(manifest)
 
 
 def _request(sources: Sequence[str]) -> Request:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +10,11 @@ import typer
 from rich.console import Console
 
 from orpo.cli.build import build
-from orpo.cli.messages import one_clear_message, quiet_libraries, write_page
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_json, write_page
 from orpo.cli.preview import preview
 from orpo.cli.sources import is_config
 from orpo.config import load_config
-from orpo.errors import DataError
+from orpo.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from orpo.doctor.request import Request
@@ -37,6 +35,10 @@ def check(
             help="A data file, a folder, a Hub id, or the YAML file of a run (its data, model and template).",
         ),
     ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="key=value", help="For a config: dotted keys, such as objective.name=kto."),
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Check the tokens of this model: a folder or a Hub id.")
     ] = None,
@@ -57,7 +59,7 @@ def check(
     """
     with one_clear_message():
         quiet_libraries()
-        request = _request(source, model, max_length, max_dropped)
+        request = _request(source, overrides or [], model, max_length, max_dropped)
         from orpo.doctor.examine import examine
         from orpo.doctor.page import as_page
         from orpo.doctor.record import as_record
@@ -67,7 +69,7 @@ def check(
         if html is not None:
             write_page(html, as_page(report))
         if as_json:
-            sys.stdout.write(json.dumps(as_record(report)) + "\n")
+            write_json(as_record(report))
         else:
             Console(highlight=False).print(as_table(report))
     if report.fatal:
@@ -78,12 +80,19 @@ data_app.command(no_args_is_help=True)(preview)
 data_app.command(no_args_is_help=True)(build)
 
 
-def _request(source: str, model: str | None, max_length: int | None, max_dropped: float) -> Request:
+def _request(
+    source: str, overrides: list[str], model: str | None, max_length: int | None, max_dropped: float
+) -> Request:
     """What the arguments ask for; those that are given win over the config."""
     from orpo.doctor.request import request_for_config, request_for_source
 
     if is_config(source):
-        request = request_for_config(load_config(source).config, max_dropped=max_dropped)
+        request = request_for_config(load_config(source, overrides).config, max_dropped=max_dropped)
+    elif overrides:
+        raise ConfigError(
+            f"{source} is no config, so there is nothing that {overrides[0]!r} could override",
+            hint="Give one source, or the YAML file of a run (.yaml, .yml) and keys to override.",
+        )
     else:
         request = request_for_source(source, max_dropped=max_dropped)
     if model is not None:

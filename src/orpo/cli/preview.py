@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from orpo.cli.messages import one_clear_message, quiet_libraries, write_page
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_json, write_page
 from orpo.config import load_config
 
 
@@ -78,6 +76,6 @@ def preview(
         if html is not None:
             write_page(html, as_page(shown))
         if as_json:
-            sys.stdout.write(json.dumps(as_record(shown)) + "\n")
+            write_json(as_record(shown))
         else:
             Console(highlight=False).print(as_table(shown))

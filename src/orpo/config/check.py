@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from orpo.config.keys import KEYS, explain_unknown, fields_of, section_of
 from orpo.config.peers import ADVICE
 from orpo.config.schema import RunConfig
-from orpo.config.secrets import MASK, is_secret_name, is_secret_value, redact
 from orpo.config.section import Section
 from orpo.config.tree import Items, Leaf, Node, Problem, Table, echo, plain
+from orpo.credentials import MASK, is_secret_name, is_secret_value, redact
 
 Path = tuple[str, ...]
 Complaints = Mapping[Path, Mapping[str, Any]]

@@ -5,7 +5,7 @@ The papers' symbols and defaults; the formulas are in `orpo.objectives`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, ClassVar, Literal, Self, cast
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -16,6 +16,9 @@ Smoothing = Annotated[float, Field(ge=0, lt=0.5)]
 
 class NamedSection(Section):
     """One of several sections, told apart by `name`."""
+
+    takes_responses_singly: ClassVar[bool] = False
+    """Whether the objective learns from responses one by one, so that a labelled one needs no counterpart."""
 
     @model_validator(mode="after")
     def _keep_name(self) -> Self:
@@ -106,6 +109,8 @@ class SimPOSection(NamedSection):
 class KTOSection(NamedSection):
     """KTO: responses are desirable or not, each by itself (arXiv:2402.01306)."""
 
+    takes_responses_singly: ClassVar[bool] = True
+
     name: Literal["kto"] = "kto"
     """The objective."""
 
@@ -119,6 +124,19 @@ class KTOSection(NamedSection):
     """Weight of undesirable responses."""
 
 
+class RewardSection(NamedSection):
+    """A reward model: a scalar per response, from pairs (arXiv:2203.02155)."""
+
+    name: Literal["reward"] = "reward"
+    """The objective."""
+
+    margin: NonNegativeFloat = 0.0
+    """Difference of rewards that the loss asks for, beside that of the pair (`data.train.columns.margin`)."""
+
+    center_rewards_coefficient: NonNegativeFloat = 0.0
+    """Weight of a term that draws the sum of a pair's rewards to 0; 0.01 is usual."""
+
+
 def _named(value: object) -> object:
     """Without a name it is ORPO."""
     return {"name": "orpo", **cast("dict[str, object]", value)} if isinstance(value, dict) else value
@@ -126,7 +144,7 @@ def _named(value: object) -> object:
 
 ObjectiveSection = Annotated[
     Annotated[
-        ORPOSection | SFTSection | DPOSection | IPOSection | SimPOSection | KTOSection,
+        ORPOSection | SFTSection | DPOSection | IPOSection | SimPOSection | KTOSection | RewardSection,
         Field(discriminator="name"),
     ],
     BeforeValidator(_named),

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from orpo.config.keys import fields_of, section_of
 from orpo.config.schema import RunConfig
-from orpo.config.secrets import redact
 from orpo.config.section import Section
 from orpo.config.tree import Items, Leaf, Node, Origin, Problem, Table, parse_yaml
+from orpo.credentials import redact
 
 SOURCE = "command line"
 

@@ -27,6 +27,10 @@ _RENAMED: dict[str, str] = {
     "model.lora.alpha": "lora_alpha",
     "model.lora.dropout": "lora_dropout",
     "model.lora.target": "lora_target lora_target_modules target_modules lora_modules",
+    "model.lora.rslora": "use_rslora peft_use_rslora",
+    "model.lora.dora": "use_dora peft_use_dora",
+    "model.lora.modules_to_save": "modules_to_save lora_modules_to_save additional_target",
+    "training.optimizer": "optimizer",
     "data.train": "dataset datasets dataset_name dataset_path train_dataset train_file data_path",
     "data.eval": "eval_dataset eval_file test_datasets val_set_size val_size validation_split",
     "data.train.split": "dataset_train_split train_split dataset_split",
@@ -95,7 +99,10 @@ _EXPLAINED: dict[str, str] = {
         "before the first step and at the end"
     ): ("eval_strategy evaluation_strategy evals_per_epoch eval_on_start"),
     "`training.log_every` is the steps between rows": "logging_strategy logging_first_step",
-    "not needed: the optimizer is AdamW": "optim optimizer optimizer_type",
+    (
+        "it is `training.optimizer` here: `adamw` for adamw_torch and adamw_torch_fused, `adamw_8bit` for "
+        "AdamW of 8 bits, whoever's and paged or not"
+    ): "optim optimizer_type",
     "not needed: the model's dropout is always 0; `model.lora.dropout` is separate": "disable_dropout",
     "not needed: ORPO has no reference model": (
         "ref_model reference_model ref_model_name_or_path precompute_ref_log_probs sync_ref_model"
@@ -131,8 +138,9 @@ _EXPLAINED: dict[str, str] = {
     "start the run with `torchrun` to use several devices; nothing is configured for it": (
         "deepspeed fsdp fsdp_config fsdp_version ddp_timeout local_rank ddp_find_unused_parameters"
     ),
-    "quantised base models are not supported; LoRA (`model.lora`) and `model.dtype` save memory": (
-        "load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type bnb_config"
+    "it is `model.quantization` here: `nf4` is 4 bits with quantised scales, and there is no other kind": (
+        "load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type bnb_config "
+        "quantization_config use_bnb_nested_quant bnb_4bit_compute_dtype bnb_4bit_use_double_quant"
     ),
     "code from a hub is never run": "trust_remote_code model_init_kwargs model_type",
     "not needed: transformers chooses the attention that suits the model and the device": (

@@ -54,7 +54,17 @@ class LoraSection(Section):
     """Dropout in the adapters. Above 0, the promise that micro-batch splits change nothing does not hold."""
 
     target: str | list[str] = "all-linear"
-    """Modules that get an adapter: `all-linear`, or a list of module names such as `[q_proj, v_proj]`."""
+    """Modules that get an adapter: `all-linear`, which leaves out the head; a list of module names such as
+    `[q_proj, v_proj]`; or a regular expression that their whole names match."""
+
+    rslora: bool = False
+    """Multiply the adapters' product by `alpha / sqrt(r)` instead, which lets high ranks learn (rsLoRA)."""
+
+    dora: bool = False
+    """Train the length of each row of the adapted matrices apart from its direction (DoRA). Slower."""
+
+    modules_to_save: tuple[str, ...] = Field(default=(), strict=False)
+    """Modules that are trained whole and saved beside the adapters, such as `[embed_tokens, lm_head]`."""
 
     merge: bool = False
     """Save merged weights in `model/` instead of the adapter."""
@@ -72,11 +82,15 @@ class ModelSection(Section):
     """Hub revision: branch, tag or commit."""
 
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Type in which the weights are kept. Plain low-precision weights lose updates as small as ORPO's;
-    `training.precision` speeds up float32 weights without that loss."""
+    """Type in which the weights are kept. Those of `bfloat16` that are trained are updated as float32, with
+    two more bytes for each; `float16` is for weights under LoRA adapters only."""
 
     random_init: bool = False
     """Start from random weights of the model's shape instead of its pretrained ones."""
+
+    quantization: Literal["nf4"] | None = None
+    """Keep the linear layers under LoRA adapters in 4 bits (QLoRA): `nf4`, 4-bit NormalFloat of bitsandbytes
+    (`pip install "orpo[bitsandbytes]"`). `dtype` is that of the others. `lora.merge` undoes it."""
 
     lora: LoraSection | None = None
     """LoRA adapters; absent means full fine-tuning."""
@@ -84,7 +98,8 @@ class ModelSection(Section):
 
 class ColumnsSection(Section):
     """Which columns hold what: `prompt` or `messages`, and `chosen` and `rejected`, or `response`, or
-    `responses`, `preferred` and `values`, or `candidates`, `text` and `score` or `rank`; or only `weight`."""
+    `responses`, `preferred` and `values`, or `candidates`, `text` and `score` or `rank`; or only `weight` or
+    `margin`."""
 
     prompt: str | None = None
     """Column of the prompt. Text with `chosen` and `rejected`, or `response`, of text is continued by them;
@@ -136,6 +151,10 @@ class ColumnsSection(Section):
     weight: str | None = None
     """Column of a number above 0: how much what the row holds counts, in every mean. Where no other key is
     given, the rest is as the columns' names tell."""
+
+    margin: str | None = None
+    """Column of a number: how much better the chosen response is, for `objective.name: reward`. Absent, with
+    all other keys but `weight`: the column `margin`, if it holds numbers."""
 
 
 class SourceSection(Section):
@@ -263,8 +282,13 @@ class TrainingSection(Section):
     warmup: Annotated[NonNegativeFloat, AfterValidator(_fraction_or_count)] = 0.1
     """Linear warm-up: a fraction of all steps if below 1, else a number of steps."""
 
+    optimizer: Literal["adamw", "adamw_8bit", "adafactor", "lion", "lion_8bit", "muon"] = "adamw"
+    """Update rule. `adamw_8bit`, `lion` and `lion_8bit` need bitsandbytes
+    (`pip install "orpo[bitsandbytes]"`). `muon` is for the matrices of the layers, and AdamW updates the
+    others. `adafactor` takes `learning_rate` as it is. Lion wants a third to a tenth of AdamW's rate."""
+
     weight_decay: NonNegativeFloat = 0.0
-    """Decoupled weight decay of AdamW, applied to matrices only."""
+    """Decoupled weight decay, applied to matrices only."""
 
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """AdamW's decay of the mean gradient."""
@@ -277,6 +301,10 @@ class TrainingSection(Section):
 
     max_grad_norm: PositiveFloat | None = 1.0
     """Clip the gradient to this global norm; `null` to leave it."""
+
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps whose loss or gradient is not finite that a run may leave out. No update is made in such a step;
+    the run ends at the first one above this number."""
 
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Type of the matrix products (autocast). `auto`: bfloat16 on a GPU that has it, else float32. Processors
@@ -305,6 +333,15 @@ class TrainingSection(Section):
 
     select: Literal["last", "best"] = "last"
     """Which step `model/` is of: the last, or the one with the lowest evaluation loss."""
+
+    checkpoint_every: Literal["auto"] | PositiveInt | None = "auto"
+    """Steps between checkpoints, from which `orpo train --resume` goes on; the last step has one too. `auto`:
+    a tenth of the run, so that at most a tenth is lost. `null`: only when the run is asked to end, and with
+    `select: best` at the best step."""
+
+    keep_checkpoints: PositiveInt | None = 2
+    """How many checkpoints to keep, the newest; older ones are deleted once a newer one is safe on disk.
+    `null` keeps all. The one of the best step is kept beside them with `select: best`."""
 
     report_to: tuple[str, ...] = Field(default=(), strict=False)
     """Trackers, by their names in transformers: `tensorboard`, `wandb`, `mlflow`, `trackio` …"""

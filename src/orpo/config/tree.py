@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from orpo.config.secrets import redact
+from orpo.credentials import redact
 from orpo.errors import ConfigError
 
 MAX_NODES = 10_000

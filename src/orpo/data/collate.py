@@ -99,6 +99,7 @@ def collate(
     targets: list[int] = []
     segments: list[torch.Tensor] = []
     counts = torch.zeros((3, size))
+    ends = torch.zeros((2, size), dtype=torch.int64)
     offsets = [0]
 
     def score(kind: int, pair: int, before: int, start: int, tokens: Sequence[int]) -> None:
@@ -115,6 +116,9 @@ def collate(
         end = len(pair.prompt) - 1
         score(0, i, at.prompt + end, at.chosen, pair.chosen)
         score(1, i, at.rejected_prompt + end, at.rejected, pair.rejected)
+        for kind, start, response in ((0, at.chosen, pair.chosen), (1, at.rejected, pair.rejected)):
+            if response:
+                ends[kind, i] = start + len(response) - 1
         if pair.chosen:
             for first, last in _scored_of_prompt(pair, prompt_tokens):
                 score(2, i, at.prompt + first - 1, at.prompt + first, pair.prompt[first:last])
@@ -128,6 +132,8 @@ def collate(
         segments=torch.cat(segments),
         counts=counts,
         weight=torch.tensor([weight * pair.weight for pair in pairs]),
+        margin=torch.tensor([pair.margin for pair in pairs]),
+        ends=ends,
         offsets=tuple(offsets),
         reference=_references(pairs),
     )

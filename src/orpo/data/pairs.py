@@ -39,6 +39,9 @@ class Pair:
     weight: float = 1.0
     """How much it counts in every mean, above 0."""
 
+    margin: float = 0.0
+    """How much better the chosen response is, in a reward model's values."""
+
 
 @dataclass(frozen=True)
 class Single:
@@ -83,6 +86,9 @@ class TokenizedPair:
     rejected: tuple[int, ...]
     where: str
     weight: float = 1.0
+
+    margin: float = 0.0
+    """See `Pair`; 0 of a single response."""
 
     answers: tuple[Span, ...] = ()
     """The assistant's earlier turns in the prompt, each with the token that ends it; only where asked for."""

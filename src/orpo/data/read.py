@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain, islice
 
 import pyarrow as pa
@@ -13,37 +13,20 @@ from orpo.data.conditions import Condition, parse_conditions
 from orpo.data.pairs import Example, RowCounts
 from orpo.data.rows import Row
 from orpo.data.schemas import Settings, choose_layout, choose_schema, describe
+from orpo.data.schemas.unpaired import UNPAIRED
 from orpo.data.shapes import Transcripts
 from orpo.data.sources import Source, open_source
 from orpo.data.spec import Role, SourceSpec
-from orpo.data.table import ExampleTable, SourceReport, fingerprint_examples, to_arrow
+from orpo.data.table import ExampleTable, SourceDescription, SourceReport, fingerprint_examples, to_arrow
 from orpo.errors import ConfigError, DataError
 
 _HEAD = 100
 """Rows that the schema is told from."""
 
 
-@dataclass(frozen=True)
-class SourceStream:
+@dataclass(frozen=True, kw_only=True)
+class SourceStream(SourceDescription):
     """A source whose examples can be read, once."""
-
-    name: str
-    """As the user named it."""
-
-    split: str | None
-    """The split that is read; None where the source has none."""
-
-    splits: tuple[str, ...]
-    """All the splits that there are."""
-
-    schema: str
-    """Name of the schema that its rows have, such as `HelpSteer3`."""
-
-    detected: str
-    """The schema in words, with the criterion and the weights that were chosen."""
-
-    unused_columns: tuple[str, ...]
-    """Columns that are no part of the examples."""
 
     fingerprint: str | None
     """Identity of the content; None if only reading can tell."""
@@ -64,17 +47,8 @@ class SourceStream:
             fingerprint: identity of the content.
             example: the first one.
         """
-        return SourceReport(
-            name=self.name,
-            split=self.split,
-            splits=self.splits,
-            schema=self.schema,
-            detected=self.detected,
-            unused_columns=self.unused_columns,
-            counts=self.counts,
-            fingerprint=fingerprint,
-            example=example,
-        )
+        described = {field.name: getattr(self, field.name) for field in fields(SourceDescription)}
+        return SourceReport(**described, counts=self.counts, fingerprint=fingerprint, example=example)
 
 
 def read_examples(
@@ -136,9 +110,9 @@ def stream_examples(
     spec = opened.spec
     conditions = parse_conditions(spec.where, head, opened.name)
     schema = choose_schema(head, opened.name, spec, role)
-    layout = choose_layout(schema, opened.name, spec, role)
+    layout = choose_layout(schema, head, opened.name, spec, role)
     settings = Settings(transcripts, spec.policy or "best-vs-worst", spec.min_margin, keep_unpaired)
-    detected = describe(schema, spec)
+    detected = describe(schema, layout, spec)
     counts = RowCounts()
     rows = _wanted(chain(head, opened.rows), conditions, counts)
     used = {*layout.columns, *(condition.column for condition in conditions)}
@@ -176,6 +150,11 @@ def _at_least_one(
             f"  {number} {reason} (first: {counts.examples[reason]})"
             for reason, number in counts.dropped.most_common()
         )
-        raise DataError(f"{name}: not one of {counts.read} rows can be used; detected {detected}:\n{reasons}")
+        raise DataError(
+            f"{name}: not one of {counts.read} rows can be used; detected {detected}:\n{reasons}",
+            hint="Labelled responses without a counterpart are for objective.name: kto."
+            if UNPAIRED in counts.dropped
+            else "The first row of each reason shows what to change.",
+        )
     yield first
     yield from examples

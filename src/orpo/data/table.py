@@ -25,19 +25,20 @@ _SCHEMA = pa.schema(
         ("rejected", pa.large_string()),  # null where a single response is desirable
         ("where", pa.string()),
         ("weight", pa.float64()),
+        ("margin", pa.float64()),  # 0 of a single response
     ]
 )
 
 
-@dataclass(frozen=True)
-class SourceReport:
-    """What was read from one source, for people and for the record."""
+@dataclass(frozen=True, kw_only=True)
+class SourceDescription:
+    """What a source is taken for."""
 
     name: str
     """As the user named it."""
 
     split: str | None
-    """The split that was read; None where the source has none."""
+    """The split that is read; None where the source has none."""
 
     splits: tuple[str, ...]
     """All the splits that there are."""
@@ -46,10 +47,15 @@ class SourceReport:
     """Name of the schema that its rows have, such as `HelpSteer3`."""
 
     detected: str
-    """The schema in words, with the criterion and the weights that were chosen."""
+    """The schema in words, with the criterion that was chosen, and where weights and margins are."""
 
     unused_columns: tuple[str, ...]
     """Columns that are no part of the examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceReport(SourceDescription):
+    """What was read from one source, for people and for the record."""
 
     counts: RowCounts
     """What became of its rows."""
@@ -125,9 +131,10 @@ def to_row(example: Example) -> dict[str, Any]:
     prompt = example.prompt
     text, turns = (prompt, None) if isinstance(prompt, str) else (None, prompt)
     if isinstance(example, Pair):
-        chosen, rejected = example.chosen, example.rejected
+        chosen, rejected, margin = example.chosen, example.rejected, example.margin
     else:
         chosen, rejected = (example.response, None) if example.is_desirable else (None, example.response)
+        margin = 0.0
     return {
         "text": text,
         "turns": turns and [{"role": turn.role, "content": turn.content} for turn in turns],
@@ -135,6 +142,7 @@ def to_row(example: Example) -> dict[str, Any]:
         "rejected": rejected,
         "where": example.where,
         "weight": example.weight,
+        "margin": margin,
     }
 
 
@@ -146,4 +154,4 @@ def to_example(row: Mapping[str, Any]) -> Example:
         return Single(prompt, rejected, is_desirable=False, where=where, weight=weight)
     if rejected is None:
         return Single(prompt, chosen, is_desirable=True, where=where, weight=weight)
-    return Pair(prompt, chosen, rejected, where, weight)
+    return Pair(prompt, chosen, rejected, where, weight, row["margin"])

@@ -25,6 +25,7 @@ SHARD_SCHEMA = pa.schema(
         ("lengths", pa.list_(pa.int32(), 3)),  # of these three
         ("answers", pa.list_(pa.int32())),  # starts and ends in the prompt, in turn
         ("weight", pa.float32()),
+        ("margin", pa.float32()),
         ("prompt_key", pa.binary(KEY_BYTES)),
         ("where", pa.string()),
     ]
@@ -54,6 +55,7 @@ class Shard:
         self._starts: NDArray[np.int64] = ids.offsets.to_numpy()
         self.lengths: NDArray[np.int32] = lengths.flatten().to_numpy().reshape(-1, 3)
         self._weights: NDArray[np.float32] = batch.column("weight").to_numpy()
+        self._margins: NDArray[np.float32] = batch.column("margin").to_numpy()
 
     def __len__(self) -> int:
         return self.batch.num_rows
@@ -69,8 +71,14 @@ class Shard:
             rejected=tuple(ids[prompt + chosen :]),
             where=self.batch.column("where")[index].as_py(),
             weight=float(self._weights[index]),
+            margin=float(self._margins[index]),
             answers=tuple(zip(spans, spans, strict=True)),
         )
+
+    @property
+    def has_margins(self) -> bool:
+        """Whether any pair has another margin than 0."""
+        return bool(self._margins.any())
 
     @property
     def prompt_keys(self) -> list[bytes]:
@@ -156,6 +164,11 @@ class TokenizedPairs:
         """How many have one response only."""
         return int((self.lengths[:, 1:] == 0).any(axis=1).sum())
 
+    @property
+    def has_margins(self) -> bool:
+        """Whether any pair of its shards has another margin than 0."""
+        return any(shard.has_margins for shard in self.shards)
+
     def prompt_keys(self) -> list[bytes]:
         """What tells the prompts apart, of each pair."""
         keys = list(chain.from_iterable(shard.prompt_keys for shard in self.shards))
@@ -199,6 +212,7 @@ class ShardBuilder:
         self._lengths = array("i")
         self._answers: list[list[int]] = []
         self._weights = array("f")
+        self._margins = array("f")
         self._prompt_keys: list[bytes] = []
         self._where: list[str] = []
         self.stop_ids: set[int] = set()
@@ -216,6 +230,7 @@ class ShardBuilder:
             self._lengths.append(len(segment))
         self._answers.append(list(chain.from_iterable(pair.answers)))
         self._weights.append(pair.weight)
+        self._margins.append(pair.margin)
         self._prompt_keys.append(prompt_key)
         self._where.append(pair.where)
         self.stop_ids.add(stop_id)
@@ -232,6 +247,7 @@ class ShardBuilder:
             pa.FixedSizeListArray.from_arrays(pa.array(lengths), 3),
             pa.array(self._answers, pa.list_(pa.int32())),
             np.array(self._weights, dtype=np.float32),
+            np.array(self._margins, dtype=np.float32),
             pa.array(self._prompt_keys, pa.binary(KEY_BYTES)),
             pa.array(self._where, pa.string()),
         ]

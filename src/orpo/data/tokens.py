@@ -155,6 +155,7 @@ class PairTokenizer:
                 rejected=rejected,
                 where=example.where,
                 weight=example.weight,
+                margin=example.margin if isinstance(example, Pair) else 0.0,
                 answers=_spans(edges, start),
             ),
             rendering.end,

@@ -1,7 +1,4 @@
-"""Pictures as inline SVG: no script, no fonts, no network; colours come from the page that holds them.
-
-Nothing here is made from the data's text: labels are our own words and numbers.
-"""
+"""Pictures of a diagnosis, made of our own words and numbers, and of none of the data's text."""
 
 from __future__ import annotations
 
@@ -9,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import log10
 
+from markupsafe import Markup
+
 from orpo.doctor.lengths import Lengths
-from orpo.doctor.rates import Rate
 from orpo.doctor.truncation import Cut
+from orpo.pages import svg
+from orpo.statistics.rates import Rate
 
 WIDTH = 640
 _LEFT, _RIGHT, _TOP = 60, 20, 30
@@ -21,7 +21,7 @@ _LABELS = 250
 _VALUES = 190
 
 
-def histogram(lengths: Sequence[Lengths]) -> str:
+def histogram(lengths: Sequence[Lengths]) -> Markup:
     """The distributions of several segments over one logarithmic axis of lengths."""
     edges = lengths[0].edges
     longest, most = edges[-1], max(max(segment.counts) for segment in lengths)
@@ -34,33 +34,33 @@ def histogram(lengths: Sequence[Lengths]) -> str:
         return bottom - _PLOT_HEIGHT * count / most
 
     parts = [
-        _line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis"),
-        _line(_LEFT, _TOP, WIDTH - _RIGHT, _TOP, "grid"),
-        _text(_LEFT - 6, bottom + 4, "0", "end"),
-        _text(_LEFT - 6, _TOP + 4, f"{most:,}", "end"),
+        svg.line(_LEFT, bottom, WIDTH - _RIGHT, bottom, "axis"),
+        svg.line(_LEFT, _TOP, WIDTH - _RIGHT, _TOP, "grid"),
+        svg.text(_LEFT - 6, bottom + 4, "0", "end"),
+        svg.text(_LEFT - 6, _TOP + 4, f"{most:,}", "end"),
     ]
     for tick in _ticks(longest):
         parts += [
-            _line(across(tick), bottom, across(tick), bottom + 4, "axis"),
-            _text(across(tick), bottom + 18, f"{tick:,}", "middle"),
+            svg.line(across(tick), bottom, across(tick), bottom + 4, "axis"),
+            svg.text(across(tick), bottom + 18, f"{tick:,}", "middle"),
         ]
-    parts.append(_text(WIDTH - _RIGHT, bottom + 36, f"{lengths[0].unit}, logarithmic", "end"))
+    parts.append(svg.text(WIDTH - _RIGHT, bottom + 36, f"{lengths[0].unit}, logarithmic", "end"))
     for i, segment in enumerate(lengths):
         points = [(edges[0], 0)]
         for (left, right), count in zip(pairwise(edges), segment.counts, strict=True):
             points += [(left, count), (right, count)]
         points.append((edges[-1], 0))
-        outline = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in points)
-        parts.append(f'<polyline class="series {segment.segment}" points="{outline}"/>')
+        outline = [(across(x), up(y)) for x, y in points]
+        parts.append(svg.polyline(outline, f"series {segment.segment}"))
         legend = _LEFT + 110 * i
         parts += [
-            _line(legend, 10, legend + 24, 10, f"series {segment.segment}"),
-            _text(legend + 30, 14, segment.segment, "start"),
+            svg.line(legend, 10, legend + 24, 10, f"series {segment.segment}"),
+            svg.text(legend + 30, 14, segment.segment, "start"),
         ]
-    return _svg(bottom + 44, "Lengths of prompts and responses; vertical: examples", parts)
+    return svg.picture(WIDTH, bottom + 44, "Lengths of prompts and responses; vertical: examples", parts)
 
 
-def rates(rows: Sequence[tuple[str, Rate]]) -> str:
+def rates(rows: Sequence[tuple[str, Rate]]) -> Markup:
     """Shares as points with their 95 % intervals, beside the half that chance would give."""
     right = WIDTH - _VALUES
     bottom = _TOP + _ROW * len(rows)
@@ -69,45 +69,49 @@ def rates(rows: Sequence[tuple[str, Rate]]) -> str:
         return _LABELS + (right - _LABELS) * share
 
     parts = [
-        _line(_LABELS, bottom, right, bottom, "axis"),
-        _line(across(0.5), _TOP, across(0.5), bottom, "chance"),
+        svg.line(_LABELS, bottom, right, bottom, "axis"),
+        svg.line(across(0.5), _TOP, across(0.5), bottom, "chance"),
     ]
-    parts += [_text(across(share), bottom + 18, f"{share:.0%}", "middle") for share in (0, 0.5, 1)]
-    parts.append(_text(across(0.5), _TOP - 10, "chance", "middle"))
+    parts += [svg.text(across(share), bottom + 18, f"{share:.0%}", "middle") for share in (0, 0.5, 1)]
+    parts.append(svg.text(across(0.5), _TOP - 10, "chance", "middle"))
     for i, (label, rate) in enumerate(rows):
         middle = _TOP + _ROW * (i + 0.5)
         low, high = rate.interval
         parts += [
-            _text(_LABELS - 14, middle + 4, label, "end"),
-            _line(across(low), middle, across(high), middle, "interval"),
-            f'<circle class="point" cx="{across(rate.value):.1f}" cy="{middle:.1f}" r="5"/>',
-            _text(right + 14, middle + 4, f"{rate.value:.1%} ({low:.1%} to {high:.1%})", "start"),
+            svg.text(_LABELS - 14, middle + 4, label, "end"),
+            svg.line(across(low), middle, across(high), middle, "interval"),
+            svg.circle(across(rate.value), middle, 5, "point"),
+            svg.text(right + 14, middle + 4, f"{rate.value:.1%} ({low:.1%} to {high:.1%})", "start"),
         ]
-    return _svg(bottom + 26, "How well length and words predict the label, with 95 % intervals", parts)
+    return svg.picture(
+        WIDTH, bottom + 26, "How well length and words predict the label, with 95 % intervals", parts
+    )
 
 
-def cuts(rows: Sequence[Cut], examples: int) -> str:
+def cuts(rows: Sequence[Cut], examples: int) -> Markup:
     """What each `max_length` would do, as shares of the examples."""
     left, right = 110, WIDTH - _VALUES
-    parts: list[str] = []
+    parts: list[Markup] = []
     for i, cut in enumerate(rows):
         top = _TOP + _ROW * i
         width = (right - left) * cut.cut / examples
         rest = (right - left) * cut.emptied / examples
         parts += [
-            _text(left - 12, top + 17, f"{cut.max_length:,}", "end"),
-            _bar(left, top, right - left, "track"),
-            _bar(left, top, rest, "emptied"),
-            _bar(left + rest, top, width, "cut"),
-            _text(
+            svg.text(left - 12, top + 17, f"{cut.max_length:,}", "end"),
+            svg.bar(left, top, right - left, _ROW - 10, "track"),
+            svg.bar(left, top, rest, _ROW - 10, "emptied"),
+            svg.bar(left + rest, top, width, _ROW - 10, "cut"),
+            svg.text(
                 right + 14,
                 top + 17,
                 f"{cut.cut / examples:.1%} cut, {cut.emptied / examples:.1%} emptied",
                 "start",
             ),
         ]
-    parts.append(_text(left - 12, 16, "max_length", "end"))
-    return _svg(_TOP + _ROW * len(rows), "Examples that each max_length would cut or empty", parts)
+    parts.append(svg.text(left - 12, 16, "max_length", "end"))
+    return svg.picture(
+        WIDTH, _TOP + _ROW * len(rows), "Examples that each max_length would cut or empty", parts
+    )
 
 
 def _ticks(longest: float) -> Iterator[int]:
@@ -115,22 +119,3 @@ def _ticks(longest: float) -> Iterator[int]:
     while tick <= longest:
         yield tick
         tick *= 10
-
-
-def _bar(x: float, y: float, width: float, kind: str) -> str:
-    return f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{_ROW - 10}"/>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
-
-
-def _svg(height: float, title: str, parts: Sequence[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{title}">'
-        f"<title>{title}</title>{''.join(parts)}</svg>"
-    )

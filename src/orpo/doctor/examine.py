@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNLIMITED = 2**31 - 1
+_UNREAD = "needs what could not be read"
 
 Items = Sequence[Pair | Single]
 """The examples of a part."""
@@ -117,7 +118,9 @@ def examine(request: Request) -> Report:
         for problem, compare in CROSS_CHECKS:
             hits = compare(items["train"], items["eval"])
             findings += found(problem, "train and eval", hits, len(items["eval"]))
-    return Report(tuple(parts), worst_first(findings), _not_run(parts, view), _settings(request, view))
+    return Report(
+        tuple(parts), worst_first(findings), _not_run(request, parts, view), _settings(request, view)
+    )
 
 
 def _read(request: Request) -> tuple[dict[str, ExampleTable], list[Finding]]:
@@ -131,7 +134,9 @@ def _read(request: Request) -> tuple[dict[str, ExampleTable], list[Finding]]:
     for use, specs in sources.items():
         log.info("reading %s", ", ".join(spec.path for spec in specs))
         try:
-            tables[use] = read_examples(specs, role=use, transcripts=transcripts)
+            tables[use] = read_examples(
+                specs, role=use, transcripts=transcripts, keep_unpaired=request.keep_unpaired
+            )
         except DataError as error:
             findings.append(reading.unreadable(use, error))
     if isinstance(request.eval, float) and "train" in tables:
@@ -246,13 +251,15 @@ def _examine_tokens(items: Items, view: _ModelView) -> _TokenExamination:
     )
 
 
-def _not_run(parts: Sequence[Part], view: _ModelView | None) -> tuple[NotRun, ...]:
+def _not_run(request: Request, parts: Sequence[Part], view: _ModelView | None) -> tuple[NotRun, ...]:
     """The checks for which something was missing."""
     missing: list[NotRun] = []
     if view is None:
-        missing += [NotRun(problem.name, "needs a model: --model") for problem in TOKEN_CHECKS]
+        reason = "needs a model: --model" if request.model is None else _UNREAD
+        missing += [NotRun(problem.name, reason) for problem in TOKEN_CHECKS]
     if len(parts) < 2:
-        missing += [NotRun(problem.name, "needs a config with data.eval") for problem, _ in CROSS_CHECKS]
+        reason = "needs a config with data.eval" if request.eval is None else _UNREAD
+        missing += [NotRun(problem.name, reason) for problem, _ in CROSS_CHECKS]
     missing += [
         NotRun(
             "signal", f"{part.use}: needs {signal.FEWEST_PAIRS} pairs of various prompts, has {part.pairs}"

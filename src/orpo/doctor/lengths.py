@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from orpo.data.pairs import Pair, Single
 from orpo.doctor.findings import Example, Problem, Severity, example
-from orpo.doctor.rates import Rate
 from orpo.doctor.words import prompt_text
+from orpo.statistics.rates import Rate
 
 LENGTH_BIAS = Problem(
     "length_bias",

@@ -7,8 +7,8 @@ from typing import Any
 from orpo.data import SourceReport
 from orpo.doctor.findings import Finding
 from orpo.doctor.lengths import Lengths
-from orpo.doctor.rates import Rate
 from orpo.doctor.report import Part, Report
+from orpo.statistics.rates import Rate
 
 VERSION = 1
 """Raised when a key changes its meaning or goes away."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from orpo.data import SourceReport
 from orpo.doctor.findings import Finding, Severity
 from orpo.doctor.lengths import Lengths
-from orpo.doctor.rates import Rate
 from orpo.doctor.signal import Signal
 from orpo.doctor.truncation import Cut
+from orpo.statistics.rates import Rate
 
 
 @dataclass(frozen=True)

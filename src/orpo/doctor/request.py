@@ -19,6 +19,9 @@ class Request:
     eval: tuple[SourceSpec, ...] | float | None = None
     """Sources, or the fraction of the training pairs to hold out."""
 
+    keep_unpaired: bool = False
+    """Whether a labelled response without a counterpart is an example, as it is for KTO."""
+
     seed: int = 42
     """Which pairs are held out."""
 
@@ -52,6 +55,7 @@ def request_for_config(config: RunConfig, *, max_dropped: float) -> Request:
     return Request(
         train=_specs(data.train),
         eval=_specs(data.eval) if isinstance(data.eval, tuple) else data.eval,
+        keep_unpaired=config.objective.takes_responses_singly,
         seed=config.training.seed,
         model=config.model.name,
         revision=config.model.revision,

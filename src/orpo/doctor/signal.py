@@ -20,8 +20,8 @@ from scipy.special import expit
 
 from orpo.data.pairs import Pair
 from orpo.doctor.findings import Finding, Problem, Severity
-from orpo.doctor.rates import Rate
 from orpo.doctor.words import prompt_text, words
+from orpo.statistics.rates import Rate
 
 NO_SIGNAL = Problem(
     "no_cheap_signal",

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from orpo.doctor.findings import Finding, Severity
-from orpo.doctor.rates import Rate
+from orpo.doctor.findings import Finding, Problem, Severity
 from orpo.doctor.report import Part, Report
+from orpo.statistics.rates import Rate
 from orpo.text import printable
 
 # The word is always there, too: colours only help those who see them.
@@ -55,7 +55,7 @@ def percent(rate: Rate) -> str:
 
 def contents(part: Part) -> str:
     """How many examples of each kind a part has."""
-    pairs, singles = f"{part.pairs} pairs", f"{part.singles} single responses, for the supervised term only"
+    pairs, singles = f"{part.pairs} pairs", f"{part.singles} single responses"
     return ", ".join(words for words, count in ((pairs, part.pairs), (singles, part.singles)) if count)
 
 
@@ -64,6 +64,11 @@ def responses_named(part: Part) -> str:
     return " and ".join(
         f"{kind} responses" for kind, count in (("chosen", part.pairs), ("single", part.singles)) if count
     )
+
+
+def advice(problem: Problem) -> str:
+    """What to do, line by line: a map to fill in keeps its form."""
+    return "\n".join(map(printable, problem.advice.split("\n")))
 
 
 def _part(part: Part) -> Iterator[RenderableType]:
@@ -113,4 +118,4 @@ def _finding(finding: Finding) -> Iterator[RenderableType]:
     yield Text(f"  {printable(problem.title)}")
     for row in finding.examples:
         yield Padding(Text(f"{row.where}  {row.text}", style="dim"), (0, 0, 0, 4))
-    yield Padding(Text(f"→ {printable(problem.advice)}"), (0, 0, 0, 2))
+    yield Padding(Text(f"→ {advice(problem)}"), (0, 0, 0, 2))

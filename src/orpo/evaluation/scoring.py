@@ -1,4 +1,4 @@
-"""Log-probabilities of responses under a model as it is."""
+"""A number for each response of many pairs: its log-probability, or a reward model's value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from orpo.batch import PromptTokens
+from orpo.batch import PromptTokens, Scores
 from orpo.data.collate import micro_batches
 from orpo.data.mismatched import Scorable
 from orpo.modeling.scorer import PairScorer
@@ -18,10 +18,22 @@ from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
 
 
+def log_probs(scores: Scores) -> Tensor:
+    """(2, B) sums of the log-probabilities of chosen and rejected responses, 0 of missing ones."""
+    return torch.stack([scores.chosen, scores.rejected])
+
+
+def values(scores: Scores) -> Tensor:
+    """(2, B) values of chosen and rejected responses by a reward model."""
+    assert scores.values is not None
+    return scores.values
+
+
 @torch.no_grad()
-def response_log_probs(
+def score_responses(
     scorer: PairScorer,
     pairs: Scorable,
+    number: Callable[[Scores], Tensor],
     *,
     pad_id: int,
     max_tokens: int,
@@ -29,16 +41,20 @@ def response_log_probs(
     dtype: torch.dtype | None,
     on_forward: Callable[[], None] = lambda: None,
 ) -> NDArray[np.float32]:
-    """(N, 2) sums of the log-probabilities of chosen and rejected responses; 0 of a missing one.
+    """A number for each response of `pairs`.
 
     Args:
         scorer: the model in evaluation mode.
         pairs: N of them, the same on every rank.
+        number: `log_probs` or `values`.
         pad_id: fills padded rows.
         max_tokens: tokens, padding included, per forward pass and device.
         world: the pairs are shared out over its processes.
         dtype: autocast type, or None.
         on_forward: called after each forward pass.
+
+    Returns:
+        (N, 2) chosen and rejected, the same on every rank.
 
     Raises:
         MicroBatchMemoryError: a micro-batch did not fit.
@@ -55,7 +71,6 @@ def response_log_probs(
     ):
         with naming_what_did_not_fit(batch), scorer.attention(), autocast(world.device, dtype):
             scores = scorer(batch.to(world.device))
-        found: Tensor = torch.stack([scores.chosen, scores.rejected], dim=1)
-        result[list(plan.indices)] += plan.weight * found.float()  # nothing of a stand-in
+        result[list(plan.indices)] += plan.weight * number(scores).T.float()  # nothing of a stand-in
         on_forward()
     return world.sum(result).cpu().numpy()

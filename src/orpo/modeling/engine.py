@@ -23,7 +23,9 @@ from orpo.batch import Block, Layout, PackedAttention
 from orpo.errors import ConfigError
 from orpo.modeling.attention import KEYWORD, attend, attention_of
 from orpo.modeling.head import FusedHead, find_head, probe_ids
-from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind, Outputs
+from orpo.modeling.reward import RewardScorer, value_head
+from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,11 @@ LOST = 3
 
 
 def build_scorer(
-    model: PreTrainedModel | PeftModel, *, layout: Layout | Literal["auto"], max_length: int
+    model: PreTrainedModel | PeftModel,
+    *,
+    layout: Layout | Literal["auto"],
+    max_length: int,
+    kind: ModelKind = LANGUAGE_MODEL,
 ) -> PairScorer:
     """A scorer of `model` in the best layout that is exact, or in the one that is asked for.
 
@@ -63,32 +69,36 @@ def build_scorer(
         model: on the device of the run, with any adapters in place.
         layout: which layout; `auto` tries shared, packed and padded in this order, and says why one fails.
         max_length: tokens of the longest branch, for models whose positions depend on it.
+        kind: what the model is; the scores of a reward model are values.
 
     Raises:
-        ConfigError: the layout that was asked for is not exact for this model.
+        ConfigError: the layout that was asked for is not exact for this model, or a reward model has no value
+            head.
     """
-    causal = causal_model(model)
-    training = model.training
-    model.eval()
-    try:
-        chosen = _choose(causal, layout, max_length)
-        head = find_head(causal)
-    finally:
-        model.train(training)
+    base = unwrapped(model)
+    if kind.is_reward:
+        value_head(base)
+    with evaluating(model):
+        chosen = _choose(base, layout, max_length, kind.outputs)
+        if kind.is_reward:
+            return RewardScorer(model, layout=chosen)
+        head = find_head(base)
     if head is None:
-        log.info("scores from whole logits: what %s does after its head is not known", type(causal).__name__)
+        log.info("scores from whole logits: what %s does after its head is not known", type(base).__name__)
     elif not isinstance(head, FusedHead):
         log.info("scores through the head's own forward pass: it is more than a linear layer")
     return PairScorer(model, layout=chosen, head=head)
 
 
-def _choose(model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length: int) -> Layout:
+def _choose(
+    model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length: int, outputs: Outputs
+) -> Layout:
     if wanted == Layout.PADDED:
         return Layout.PADDED
     tried = (Layout.SHARED, Layout.PACKED) if wanted == "auto" else (Layout(wanted),)
     said = ""
     for layout in tried:
-        reason = why_not_exact(model, layout, max_length)
+        reason = why_not_exact(model, layout, max_length, outputs)
         if reason is None:
             return layout
         if wanted != "auto":
@@ -102,13 +112,16 @@ def _choose(model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length
     return Layout.PADDED
 
 
-def why_not_exact(model: PreTrainedModel, layout: Layout, max_length: int) -> str | None:
+def why_not_exact(
+    model: PreTrainedModel, layout: Layout, max_length: int, outputs: Outputs = LANGUAGE_MODEL.outputs
+) -> str | None:
     """Why `model`, in evaluation mode, cannot be given packed rows of `layout`; None if it can.
 
     Args:
-        model: a causal language model.
+        model: a model that reads left to right.
         layout: a packed layout.
         max_length: tokens of the longest branch.
+        outputs: what it makes of each token.
     """
     config = model.config.get_text_config()
     if reason := _positions_depend_on_length(config, max_length):
@@ -125,10 +138,10 @@ def why_not_exact(model: PreTrainedModel, layout: Layout, max_length: int) -> st
             if not taken:
                 return "its attention does not go through transformers' attention interface"
             try:
-                packed, embedded = _run(model, ids, PackedAttention.of(blocks).to(ids.device))
+                packed, embedded = _run(model, ids, PackedAttention.of(blocks).to(ids.device), outputs)
                 asked = probe.take()
                 texts = [_text(ids, block) for block in blocks]
-                alone = [_alone(model, text, probe) for text in texts]
+                alone = [_alone(model, text, probe, outputs) for text in texts]
                 leak = _leak(packed, embedded, blocks)
             except torch.OutOfMemoryError:
                 raise
@@ -138,7 +151,7 @@ def why_not_exact(model: PreTrainedModel, layout: Layout, max_length: int) -> st
             _calls_differ(config, asked)
             or leak
             or _inputs_differ(asked, alone, blocks)
-            or _logits_differ(model, texts, blocks, packed.detach())
+            or _outputs_differ(model, texts, blocks, packed.detach(), outputs)
         )
 
 
@@ -203,8 +216,10 @@ def _narrow_windows(model: PreTrainedModel) -> Iterator[None]:
             owner.sliding_window = window
 
 
-def _run(model: PreTrainedModel, ids: Tensor, attention: PackedAttention) -> tuple[Tensor, Tensor]:
-    """(T, V) logits of a packed row with gradient, and the (1, T, D) embeddings to take it by."""
+def _run(
+    model: PreTrainedModel, ids: Tensor, attention: PackedAttention, outputs: Outputs
+) -> tuple[Tensor, Tensor]:
+    """(T, ...) outputs of a packed row with gradient, and the (1, T, D) embeddings to take it by."""
     leaves: list[Tensor] = []
 
     def cut_off(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
@@ -213,10 +228,10 @@ def _run(model: PreTrainedModel, ids: Tensor, attention: PackedAttention) -> tup
 
     inputs = {"position_ids": attention.position_ids, KEYWORD: attention}
     with torch.enable_grad(), model.get_input_embeddings().register_forward_hook(cut_off):
-        logits = model(input_ids=ids, use_cache=False, **inputs).logits[0]
+        packed = outputs(model, input_ids=ids, **inputs)[0]
     if len(leaves) != 1:
         raise RuntimeError(f"the input embeddings are read {len(leaves)} times")
-    return logits, leaves[0]
+    return packed, leaves[0]
 
 
 def _text(ids: Tensor, block: Block) -> Tensor:
@@ -225,10 +240,10 @@ def _text(ids: Tensor, block: Block) -> Tensor:
 
 
 @torch.no_grad()
-def _alone(model: PreTrainedModel, text: Tensor, probe: _Probe) -> list[_Call]:
+def _alone(model: PreTrainedModel, text: Tensor, probe: _Probe, outputs: Outputs) -> list[_Call]:
     """What layers ask for on a text with the positions that the model gives it by itself."""
     attention = PackedAttention.of([Block(0, text.shape[1])]).to(text.device)
-    model(input_ids=text, use_cache=False, **{KEYWORD: attention})
+    outputs(model, input_ids=text, **{KEYWORD: attention})
     return probe.take()
 
 
@@ -303,26 +318,26 @@ def _positions_depend_on_length(config: Any, max_length: int) -> str | None:
 
 
 @torch.no_grad()
-def _logits_differ(
-    model: PreTrainedModel, texts: list[Tensor], blocks: list[Block], packed: Tensor
+def _outputs_differ(
+    model: PreTrainedModel, texts: list[Tensor], blocks: list[Block], packed: Tensor, outputs: Outputs
 ) -> str | None:
-    """Compare a packed row's logits with those of its texts, and the difference with that of a lost prompt.
+    """Compare a packed row's outputs with those of its texts, and the difference with that of a lost prompt.
 
     Losing the prompt of a rejected response is what a wrong reading of packed rows amounts to, so an error is
     measured against it: rounding is far below, in any type and at any depth.
     """
     error = noise = 0.0
     for text, block in zip(texts, blocks, strict=True):
-        alone = model(input_ids=text, use_cache=False).logits[0].float()
+        alone = outputs(model, input_ids=text)[0].float()
         own = packed[block.start : block.start + block.length].float()
         error = max(error, _distance(own, alone[block.prefix_length :]))
         if text.shape[1] > LOST:
-            cut = model(input_ids=text[:, LOST:], use_cache=False).logits[0].float()
+            cut = outputs(model, input_ids=text[:, LOST:])[0].float()
             noise = max(noise, _distance(cut, alone[LOST:]))
     if error <= (0.2 if _is_coarse(packed.dtype) else 1e-3) * noise:
         return None
     return (
-        f"a test row differs from its texts run one by one, by {error:.1e} of the logits; losing {LOST} "
+        f"a test row differs from its texts run one by one, by {error:.1e} of the outputs; losing {LOST} "
         f"tokens of a prompt makes {noise:.1e}"
     )
 

@@ -1,4 +1,4 @@
-"""Load a tokenizer and a causal language model, or say exactly why not."""
+"""Load a tokenizer and a model, or say exactly why not."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from orpo.errors import ConfigError
-from orpo.modeling.hub import loading
+from orpo.modeling.hub import loading, refuse_pickled_weights
+from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind
+from orpo.modeling.quantization import keep_codes, quantization_config
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +44,6 @@ class LoadedTokenizer:
     """See `LoadedModel`."""
 
 
-def padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """An id to fill rows with; without a pad token any will do, since padding is never looked at."""
-    pad = tokenizer.pad_token_id
-    return pad if isinstance(pad, int) else 0
-
-
 def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer of a model.
 
@@ -70,12 +58,15 @@ def load_tokenizer(name: str, *, revision: str | None = None) -> PreTrainedToken
         return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
 
 
-def load_without_weights(name: str, *, revision: str | None = None) -> LoadedTokenizer:
-    """The tokenizer of a causal language model, and what its configuration says.
+def load_without_weights(
+    name: str, *, revision: str | None = None, kind: ModelKind = LANGUAGE_MODEL
+) -> LoadedTokenizer:
+    """The tokenizer of a model, and what its configuration says.
 
     Args:
         name: folder or Hub id.
         revision: Hub revision.
+        kind: what it has to be.
 
     Raises:
         ConfigError, NetworkError: see `load_model`.
@@ -83,7 +74,7 @@ def load_without_weights(name: str, *, revision: str | None = None) -> LoadedTok
     tokenizer = load_tokenizer(name, revision=revision)
     with loading("model", name, revision) as place:
         config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
-        _require_causal(config, name)
+        kind.require(config, name)
     return LoadedTokenizer(tokenizer, getattr(config, "max_position_embeddings", None))
 
 
@@ -93,41 +84,54 @@ def load_model(
     revision: str | None = None,
     dtype: str = "float32",
     random_init: bool = False,
+    quantization: str | None = None,
+    products: torch.dtype | None = None,
+    kind: ModelKind = LANGUAGE_MODEL,
 ) -> LoadedModel:
-    """A causal language model with all its dropout set to 0, and its tokenizer.
+    """A model with all its dropout set to 0, and its tokenizer.
 
     Args:
         name: folder or Hub id.
         revision: Hub revision.
         dtype: type in which the weights are kept, a key of `DTYPES`.
         random_init: draw weights from torch's global generator instead of loading them.
+        quantization: see `quantization_config`; None keeps all weights in `dtype`.
+        products: type that quantised weights are multiplied in; None for `dtype`.
+        kind: what it is loaded as; the head of a reward model that starts from a language model is drawn.
 
     Raises:
-        ConfigError: it is not a causal language model, its weights are incomplete, or the tokenizer
+        ConfigError: it is no decoder, its weights are incomplete, or the tokenizer
             has ids that the model has no embedding for.
         NetworkError: the Hub did not answer or refused.
     """
     tokenizer = load_tokenizer(name, revision=revision)
     with loading("model", name, revision) as place:
         config = AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
-        _require_causal(config, name)
+        kind.require(config, name)
+        config.update(dict(kind.settings))
         if random_init:
-            model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
+            model = kind.auto_class.from_config(config, dtype=DTYPES[dtype], trust_remote_code=False)
         else:
-            model, info = AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
+            refuse_pickled_weights(name, config)
+            model, info = kind.auto_class.from_pretrained(
                 place,
+                config=config,
                 revision=revision,
                 dtype=DTYPES[dtype],
+                quantization_config=(
+                    quantization_config(quantization, products or DTYPES[dtype]) if quantization else None
+                ),
                 use_safetensors=True,
                 output_loading_info=True,
                 trust_remote_code=False,
             )
-            if missing := sorted(info["missing_keys"]):
+            if missing := sorted(key for key in info["missing_keys"] if not kind.may_lack(key, config)):
                 raise ConfigError(
                     f"the model at {name} lacks weights of its architecture: {', '.join(missing[:3])}"
                     + (f" and {len(missing) - 3} more" if len(missing) > 3 else ""),
                     hint="It may be a checkpoint of another kind, such as a classifier.",
                 )
+    keep_codes(model)
     num_embeddings = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > num_embeddings:
         raise ConfigError(
@@ -137,26 +141,12 @@ def load_model(
         )
     if silenced := _disable_dropout(model):
         log.info("dropout set to 0 for training: %s", ", ".join(silenced))
-    _require_left_to_right(model, name)
+    _require_left_to_right(model, name, kind)
     return LoadedModel(model, tokenizer, commit=getattr(config, "_commit_hash", None))
 
 
-def _require_causal(config: PretrainedConfig, name: str) -> None:
-    """Refuse encoders, encoder-decoders and classifiers, which score nothing left to right."""
-    architectures = config.architectures or []
-    causal_class = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
-    names = causal_class if isinstance(causal_class, tuple) else (causal_class,)
-    known = {c.__name__ for c in names if c is not None}
-    if config.is_encoder_decoder or not known or (architectures and not known.intersection(architectures)):
-        found = ", ".join(architectures) or type(config).__name__
-        raise ConfigError(
-            f"model.name: expected a causal language model, but {name} is {found}",
-            hint="ORPO needs a decoder that predicts the next token, such as Llama, Qwen, Mistral or OPT.",
-        )
-
-
 @torch.no_grad()
-def _require_left_to_right(model: PreTrainedModel, name: str) -> None:
+def _require_left_to_right(model: PreTrainedModel, name: str, kind: ModelKind) -> None:
     """Refuse a model whose earlier predictions see later tokens, by changing a last token once.
 
     Scores of such a model would leak the response, and padding would reach real tokens.
@@ -164,7 +154,7 @@ def _require_left_to_right(model: PreTrainedModel, name: str) -> None:
     ids = torch.arange(8).remainder(model.config.get_text_config().vocab_size).repeat(2, 1)
     ids[1, -1] = 0
     model.eval()
-    first, second = model(input_ids=ids.to(model.device), use_cache=False).logits[:, :-1].float()
+    first, second = kind.outputs(model, input_ids=ids.to(model.device))[:, :-1].float()
     noise = 32 * torch.finfo(model.dtype).eps * first.abs().max().item()
     if (first - second).abs().max().item() > noise:
         raise ConfigError(

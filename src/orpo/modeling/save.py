@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, cast
 
 from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from orpo.files import sync, sync_folder
+from orpo.modeling.merge import merged_weights
+from orpo.modeling.quantization import is_quantized, saved_unquantized
+from orpo.modeling.scorer import unwrapped
+
+log = logging.getLogger(__name__)
 
 
 def save_model(
@@ -40,7 +46,7 @@ def save_model(
     """
     staged = target.with_name(target.name + ".tmp")
     shutil.rmtree(staged, ignore_errors=True)
-    _add_stop_ids(_base(model), stop_ids)
+    _add_stop_ids(unwrapped(model), stop_ids)
     try:
         _write(model, tokenizer, staged, merge=merge, card=card)
     except SafetensorError as error:  # what a full disk comes out as
@@ -48,8 +54,10 @@ def save_model(
     finally:
         if not (staged / "README.md").exists():
             shutil.rmtree(staged, ignore_errors=True)
+    sync_folder(staged)
     shutil.rmtree(target, ignore_errors=True)
     staged.rename(target)
+    sync(target.parent)
 
 
 def _write(
@@ -62,41 +70,30 @@ def _write(
 ) -> None:
     """Fill `folder`; the card comes last."""
     if merge and isinstance(model, PeftModel):
-        _base(model).save_pretrained(folder, state_dict=merged_weights(model))
+        base = unwrapped(model)
+        if is_quantized(base):
+            log.info("merging into weights of %s, without quantisation", base.dtype)
+        with saved_unquantized(base) if is_quantized(base) else nullcontext():
+            base.save_pretrained(folder, state_dict=merged_weights(model))
     else:
         model.save_pretrained(str(folder))
-        cast(GenerationConfig, _base(model).generation_config).save_pretrained(folder)  # PEFT leaves it out
+        if generation := _generation_config(unwrapped(model)):
+            generation.save_pretrained(folder)  # PEFT leaves it out
     tokenizer.save_pretrained(folder)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def merged_weights(model: PeftModel) -> dict[str, Tensor]:
-    """The base model's state dict with each adapter's product added, without touching the model."""
-    base = _base(model)
-    weights = {
-        name.replace(".base_layer.", "."): tensor
-        for name, tensor in base.state_dict().items()
-        if ".lora_" not in name
-    }
-    for name, module in base.named_modules():
-        if isinstance(module, LoraLayer):
-            layer = cast(Any, module)
-            delta = layer.get_delta_weight(model.active_adapter)
-            weight = layer.get_base_layer().weight.detach()
-            weights[f"{name}.weight"] = (weight + delta.detach()).to(weight.dtype)
-    return weights
-
-
-def _base(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model itself, adapters included, without PEFT's wrapper."""
-    return cast(PreTrainedModel, model.get_base_model()) if isinstance(model, PeftModel) else model
-
-
 def _add_stop_ids(model: PreTrainedModel, stop_ids: tuple[int, ...]) -> None:
     """Let `generate` stop where the training data's responses end."""
-    config = model.generation_config
-    assert isinstance(config, GenerationConfig)
+    config = _generation_config(model)
+    if config is None:
+        return
     known = config.eos_token_id
     ids = [known] if isinstance(known, int) else list(known or [])
     ids += [i for i in stop_ids if i not in ids]
     config.eos_token_id = ids[0] if len(ids) == 1 else ids
+
+
+def _generation_config(model: PreTrainedModel) -> GenerationConfig | None:
+    """What `generate` does by default; a reward model generates nothing."""
+    return getattr(model, "generation_config", None)

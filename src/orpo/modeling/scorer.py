@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from peft import PeftModel
@@ -35,7 +36,7 @@ class PairScorer(nn.Module):
 
     def attention(self) -> AbstractContextManager[object]:
         """What must be entered around forward and backward passes; elsewhere the model is as it was."""
-        return nullcontext() if self.layout is Layout.PADDED else attention_of(causal_model(self.model), NAME)
+        return nullcontext() if self.layout is Layout.PADDED else attention_of(unwrapped(self.model), NAME)
 
     def forward(self, batch: MicroBatch) -> Scores:
         """Scores of the batch's B pairs, with gradient unless disabled."""
@@ -49,13 +50,10 @@ class PairScorer(nn.Module):
             return self._states(batch)
 
     def _states(self, batch: MicroBatch) -> Tensor:
-        inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
-        if batch.attention is not None:
-            inputs |= {"position_ids": batch.attention.position_ids, KEYWORD: batch.attention}
         if self.head is None:
-            rows = self.model(**inputs).logits
+            rows = self.model(**model_inputs(batch)).logits
         else:
-            rows = causal_model(self.model).base_model(**inputs).last_hidden_state
+            rows = unwrapped(self.model).base_model(**model_inputs(batch)).last_hidden_state
         return rows.flatten(0, 1)[batch.rows]
 
     def scores(self, states: Tensor, batch: MicroBatch) -> Scores:
@@ -63,6 +61,14 @@ class PairScorer(nn.Module):
         compute = logits_log_probs if self.head is None else self.head
         log_probs = compute(states, batch.targets)
         return collect(log_probs, batch)
+
+
+def model_inputs(batch: MicroBatch) -> dict[str, Any]:
+    """What the model's forward pass is called with."""
+    inputs: dict[str, Any] = {"input_ids": batch.input_ids, "use_cache": False}
+    if batch.attention is not None:
+        inputs |= {"position_ids": batch.attention.position_ids, KEYWORD: batch.attention}
+    return inputs
 
 
 def collect(log_probs: Tensor, batch: MicroBatch) -> Scores:
@@ -78,10 +84,22 @@ def collect(log_probs: Tensor, batch: MicroBatch) -> Scores:
         rejected_count=rejected_count,
         prompt_count=prompt_count,
         weight=batch.weight.to(sums.dtype),
+        margin=batch.margin.to(sums.dtype),
         reference=None if batch.reference is None else batch.reference.to(sums.dtype),
     )
 
 
-def causal_model(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The causal language model itself, with any adapters in place."""
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, and afterwards in the one that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)
+
+
+def unwrapped(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model of transformers itself, with any adapters in place."""
     return model.get_base_model() if isinstance(model, PeftModel) else model  # type: ignore[return-value]

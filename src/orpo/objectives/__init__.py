@@ -8,6 +8,7 @@ from orpo.objectives.dpo import DPO
 from orpo.objectives.ipo import IPO
 from orpo.objectives.kto import KTO
 from orpo.objectives.orpo import ORPO
+from orpo.objectives.reward import RewardModel
 from orpo.objectives.sft import SFT
 from orpo.objectives.simpo import SimPO
 
@@ -18,6 +19,18 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ipo": IPO,
     "simpo": SimPO,
     "kto": KTO,
+    "reward": RewardModel,
 }
 
-__all__ = ["DPO", "IPO", "KTO", "OBJECTIVES", "ORPO", "SFT", "Objective", "ObjectiveOutput", "SimPO"]
+__all__ = [
+    "DPO",
+    "IPO",
+    "KTO",
+    "OBJECTIVES",
+    "ORPO",
+    "SFT",
+    "Objective",
+    "ObjectiveOutput",
+    "RewardModel",
+    "SimPO",
+]

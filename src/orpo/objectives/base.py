@@ -47,6 +47,12 @@ class Objective(ABC):
     needs_divergence: ClassVar[bool] = False
     """Whether `Totals.divergence` has to be estimated for every batch."""
 
+    needs_values: ClassVar[bool] = False
+    """Whether `Scores.values` has to be there: what is trained is a reward model, not a language model."""
+
+    uses_margins: ClassVar[bool] = False
+    """Whether `Scores.margin` changes the loss."""
+
     @property
     def prompt_tokens(self) -> PromptTokens:
         """Tokens of the prompt whose log-probabilities the loss needs too."""

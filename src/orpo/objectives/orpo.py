@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from orpo.batch import PromptTokens, Rows, Scores, Totals
 from orpo.objectives.base import Objective, ObjectiveOutput
@@ -19,6 +21,8 @@ from orpo.objectives.terms import (
     reward_metrics,
     share_metrics,
 )
+from orpo.ops.means import weighted
+from orpo.ops.stable import complement
 
 Contrast = Literal["odds", "probability"]
 
@@ -71,4 +75,18 @@ class ORPO(Objective):
         metrics |= pair_metrics(scores)
         metrics |= reward_metrics(self.lambda_ * a_w, self.lambda_ * a_l, scores.pair_weight)
         metrics["rewards/accuracies"] = metrics["logps/accuracies"]  # at lambda = 0 too
+        share = self._preference_share(a_w.detach(), a_l.detach(), ratio.detach())
+        metrics["preference_share"] = weighted(share, scores.pair_weight)
         return ObjectiveOutput(loss, metrics, supervised=nll_loss, preference=penalty_mean)
+
+    def _preference_share(self, a_w: Tensor, a_l: Tensor, ratio: Tensor) -> Tensor:
+        """(B,) an estimate of lambda * L_OR's share of a pair's gradient.
+
+        Both terms reach the parameters through a_w and a_l only.  A pair's slopes there are, in absolute
+        value, 1 of L_NLL, and lambda * sigmoid(-LO) / (1 - P) on either side of L_OR (without the divisor
+        for `probability`).  Their shares are those of the gradients' norms as far as a step changes a_w and
+        a_l alike; it costs no backward pass.
+        """
+        slope = self.lambda_ * torch.sigmoid(-ratio)
+        pull = slope / complement(a_w) + slope / complement(a_l) if self.contrast == "odds" else 2 * slope
+        return pull / (1 + pull)

@@ -11,7 +11,7 @@ from torch import Tensor
 from orpo.batch import Scores, Totals
 from orpo.objectives.base import ObjectiveOutput
 from orpo.ops.means import weighted
-from orpo.ops.stable import log_odds
+from orpo.ops.stable import complement, log_odds, odds_epsilon
 
 Definition = Literal["paper", "trl"]
 """How the supervised term is averaged: per response and then over responses, or over all tokens."""
@@ -86,11 +86,13 @@ def share_metrics(shares: dict[str, Tensor], weight: Tensor, total: float) -> di
 
 def pair_metrics(scores: Scores) -> dict[str, Tensor]:
     """What is told of pairs whatever the objective: log-probabilities, and how far apart they are."""
-    a_w, a_l = scores.chosen_mean, scores.rejected_mean
-    lo = log_odds_ratio(a_w.detach(), a_l.detach())
+    a_w, a_l = scores.chosen_mean.detach(), scores.rejected_mean.detach()
+    lo = log_odds_ratio(a_w, a_l)
+    likeliest = complement(torch.maximum(a_w, a_l))
     values = {
         "log_odds_ratio": F.logsigmoid(lo),
         "log_odds_chosen": lo,
+        "odds_saturated": (likeliest <= odds_epsilon(likeliest.dtype)).to(a_w.dtype),
         "logps/chosen": a_w,
         "logps/rejected": a_l,
         "logps/accuracies": (a_w > a_l).to(a_w.dtype),

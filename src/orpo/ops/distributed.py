@@ -1,4 +1,4 @@
-"""The processes of a run: who this one is, and sums over all of them.
+"""The processes of a run: who this one is, sums over all of them, and an end that all of them come to.
 
 Started by `torchrun` (or anything that sets its environment variables), a run has WORLD_SIZE processes;
 otherwise it has one and no process group.
@@ -6,19 +6,28 @@ otherwise it has one and no process group.
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
-from orpo.errors import ConfigError, ResourceError
+from orpo.errors import ConfigError, Interrupted, OrpoError, ResourceError
 
 _RENDEZVOUS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 """Environment variables that tell a process of several where the others are."""
+
+
+_WORD = "orpo/ended"
+"""Where the first process that ends says why, for the others."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,9 @@ class World:
     rank: int
     size: int
     device: torch.device
+
+    hosts: dist.ProcessGroup | None = None
+    """The group in which the hosts agree, without their devices; None is the default group."""
 
     @property
     def is_main(self) -> bool:
@@ -53,10 +65,18 @@ class World:
         dist.all_reduce(values, dist.ReduceOp.MIN)
         return int(values)
 
+    def agree(self, value: int) -> int:
+        """The largest of the processes' numbers; the hosts wait for each other, and not for their devices."""
+        if self.size == 1:
+            return value
+        values = torch.tensor(value)
+        dist.all_reduce(values, dist.ReduceOp.MAX, group=self.hosts)
+        return int(values)
+
     def wait(self) -> None:
         """Return once every process has come here."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(group=self.hosts)
 
 
 def _device(local_rank: int) -> torch.device:
@@ -82,16 +102,77 @@ def join_world() -> Iterator[World]:
     if size == 1:
         yield World(rank=0, size=1, device=device)
         return
-    owns_group = not dist.is_initialized()
-    if owns_group:
-        if missing := [name for name in _RENDEZVOUS if name not in os.environ]:
-            raise ConfigError(
-                f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
-                hint="Start several processes with torchrun; for one process, unset WORLD_SIZE.",
-            )
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if dist.is_initialized():
+        yield _member(device)
+        return
+    if missing := [name for name in _RENDEZVOUS if name not in os.environ]:
+        raise ConfigError(
+            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
+            hint="Start several processes with torchrun; for one process, unset WORLD_SIZE.",
+        )
+    store, rank, size = next(iter(rendezvous("env://")))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size
+    )
     try:
-        yield World(rank=dist.get_rank(), size=dist.get_world_size(), device=device)
+        with _ending_together(store, rank):
+            yield _member(device)
     finally:
-        if owns_group:
-            dist.destroy_process_group()
+        dist.destroy_process_group()
+
+
+def _member(device: torch.device) -> World:
+    hosts = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
+    return World(dist.get_rank(), dist.get_world_size(), device, cast("dist.ProcessGroup | None", hosts))
+
+
+@contextmanager
+def _ending_together(store: Store, rank: int) -> Iterator[None]:
+    """Leave word of what ends this process; where another one is gone, end with its word.
+
+    Hosts exchange messages in every step, and one that is gone closes its connections, so the others notice
+    at once.
+
+    Raises:
+        Interrupted, ResourceError: another process has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_lost_peer(error):
+            _leave_word(store, rank, error)
+            raise
+        raise _last_word(store) from None
+    except BaseException as error:
+        _leave_word(store, rank, error)
+        raise
+
+
+def _leave_word(store: Store, rank: int, error: BaseException) -> None:
+    """Say to the other processes why this one ends, unless one has said so already: it was the first."""
+    reason = error.message if isinstance(error, OrpoError) else str(error) or type(error).__name__
+    word = {"interrupted": isinstance(error, Interrupted), "process": rank, "host": socket.gethostname()}
+    with suppress(dist.DistError):  # the process that keeps the store may be gone
+        store.compare_set(_WORD, "", json.dumps(word | {"reason": reason.splitlines()[0]}))
+
+
+def _last_word(store: Store) -> Interrupted | ResourceError:
+    found: bytes | None = None
+    with suppress(dist.DistError):
+        found = store.get(_WORD) if store.check([_WORD]) else None
+    if found is None:
+        return ResourceError(
+            "another process of the run has ended without a word: it was killed, or its machine is gone",
+            hint="Often memory ran out; the launcher's output may say more. With --resume auto the run goes "
+            "on from its last checkpoint.",
+        )
+    word = json.loads(found)
+    who = f"process {word['process']} on {word['host']}"
+    if word["interrupted"]:
+        return Interrupted(f"{word['reason']}, as {who} says")
+    return ResourceError(f"{who} has ended: {word['reason']}", hint="Its own message says what to do.")
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    """Whether a collective failed because a peer is gone; gloo's errors have no type of their own."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)

@@ -35,6 +35,11 @@ class WeightedMeans:
         """Add (2,) weighted sums, already on the device."""
         add_sums(self._sums, sums)
 
+    @property
+    def sums(self) -> Mapping[str, Tensor]:
+        """This process's weighted sums since the last `take`, by name."""
+        return self._sums
+
     def take(self, world: World) -> dict[str, float]:
         """The means since the last call, after one reduction and one sync; starts afresh.
 

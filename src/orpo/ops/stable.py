@@ -18,18 +18,27 @@ def odds_epsilon(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2
 
 
+def complement(a: Tensor) -> Tensor:
+    """1 - e^a, floored at `odds_epsilon`: the inverse is the slope of `log_odds`.
+
+    Args:
+        a: log-probabilities <= 0 of any shape, float32 or float64.
+    """
+    return (-torch.expm1(a)).clamp_min(odds_epsilon(a.dtype))
+
+
 class _LogOdds(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, a: Tensor) -> Tensor:
-        complement = (-torch.expm1(a)).clamp_min(odds_epsilon(a.dtype))  # 1 - P
-        ctx.save_for_backward(complement)
-        return a - torch.log(complement)
+        rest = complement(a)
+        ctx.save_for_backward(rest)
+        return a - torch.log(rest)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad_output: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (complement,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return grad_output / complement  # d/da [a - log(1 - e^a)] = 1 / (1 - e^a)
+        (rest,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return grad_output / rest  # d/da [a - log(1 - e^a)] = 1 / (1 - e^a)
 
 
 def log_odds(a: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from orpo.config import RunConfig
 from orpo.data.collate import collate
 from orpo.data.tokenized import TokenizedPairs
 from orpo.errors import ConfigError, DataError
-from orpo.modeling.load import load_without_weights, padding_id
+from orpo.modeling.load import load_without_weights
+from orpo.modeling.padding import padding_id
 from orpo.preview.pieces import Speller
 from orpo.preview.terms import terms_of
 from orpo.preview.view import Preview, Settings, examples_of, held_by, split_of
-from orpo.run.compose import build_objective
+from orpo.run.compose import build_objective, kind_of_model
 from orpo.run.data import PreparedData, prepare_data
 
 
@@ -50,8 +51,10 @@ def preview(config: RunConfig, choice: Choice, console: Console | None = None) -
         DataError: a row is not there; or see `prepare_data`.
         NetworkError: the Hub cannot be reached.
     """
-    source = load_without_weights(config.model.name, revision=config.model.revision)
     objective = build_objective(config.objective)
+    source = load_without_weights(
+        config.model.name, revision=config.model.revision, kind=kind_of_model(objective)
+    )
     data = prepare_data(config.data, objective, source, config.training.seed, None, None, console)
     pairs = _pairs(data, choice.split)
     chosen = [pairs[i] for i in _indices(pairs, choice)]

@@ -18,7 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from orpo.config import LoadedConfig, load_config
 from orpo.errors import ConfigError
 from orpo.evaluation.generation import generate
-from orpo.modeling.load import load_model, padding_id
+from orpo.modeling.load import load_model
+from orpo.modeling.padding import padding_id
 from orpo.quickstart.task import Split, Verdict, check, make_pairs, make_prompts
 from orpo.report.curves import text_chart
 from orpo.run import train
@@ -32,13 +33,16 @@ MAX_NEW_TOKENS = 64
 SEED = 7
 
 
-def quickstart(overrides: Sequence[str], console: Console, report: Console) -> Mapping[str, Any]:
+def quickstart(
+    overrides: Sequence[str], console: Console, report: Console, *, resume: str | None = None
+) -> Mapping[str, Any]:
     """Run the demonstration.
 
     Args:
-        overrides: ``key=value`` on top of the bundled configuration.
+        overrides: ``key=value`` on top of the bundled configuration; see `with_place`.
         console: where progress goes.
         report: where the result goes.
+        resume: see `orpo.run.train`.
 
     Returns:
         What summary.json holds, with the judged answers under `quickstart`.
@@ -50,7 +54,7 @@ def quickstart(overrides: Sequence[str], console: Console, report: Console) -> M
         base = load_model(str(folder / "model"))
         prompts = make_prompts(JUDGED_PROMPTS, SEED, "eval")
         before = _answers(base.model, base.tokenizer, prompts)
-        result = train(loaded, console=console)
+        result = train(loaded, console=console, resume=resume)
     after = _answers(result.model, result.tokenizer, prompts)  # type: ignore[arg-type]
 
     verdicts = [
@@ -59,7 +63,8 @@ def quickstart(overrides: Sequence[str], console: Console, report: Console) -> M
     ]
     _show(report, RunDirectory(result.path), prompts, before, after, verdicts)
     report.print(
-        f"\nall of it took {duration(time.perf_counter() - started)}; model: {result.path / 'model'}"
+        f"\nall of it took {duration(time.perf_counter() - started)}; model: {result.path / 'model'}",
+        markup=False,
     )
     judged = {
         "prompts": len(prompts),
@@ -79,8 +84,6 @@ def _configure(folder: Path, overrides: Sequence[str]) -> LoadedConfig:
             )
     bundled = str(folder / "config.yaml")
     output = Path(load_config(bundled, overrides).config.output).expanduser()
-    if not any(override.startswith("output=") for override in overrides):
-        output = _free(output)
     data = output.with_name(output.name + "-data")
     data.mkdir(parents=True, exist_ok=True)
     counts: dict[Split, int] = {"train": TRAIN_PAIRS, "eval": EVAL_PAIRS}
@@ -98,15 +101,6 @@ def _configure(folder: Path, overrides: Sequence[str]) -> LoadedConfig:
     return load_config(
         bundled, [*overrides, *(f"{key}={json.dumps(str(path))}" for key, path in places.items())]
     )
-
-
-def _free(output: Path) -> Path:
-    """`output`, or the first of `output-2`, `output-3` … that does not exist."""
-    number, candidate = 1, output
-    while candidate.exists():
-        number += 1
-        candidate = output.with_name(f"{output.name}-{number}")
-    return candidate
 
 
 def _answers(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[str]:

@@ -6,7 +6,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,38 +19,54 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from orpo.batch import Layout
 from orpo.config import (
     LoadedConfig,
+    ModelSection,
     ObjectiveSection,
     RunConfig,
     SourceSection,
+    TrainingSection,
     dump_config,
     load_config,
     parse_config,
 )
+from orpo.config.load import DEFAULT
 from orpo.data.spec import IN_MEMORY
 from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
+from orpo.interruption import listening, postponed
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
-from orpo.modeling.load import LoadedModel, load_model, padding_id
+from orpo.modeling.kinds import LANGUAGE_MODEL, REWARD_MODEL, ModelKind
+from orpo.modeling.load import LoadedModel, load_model, load_tokenizer
 from orpo.modeling.lora import add_lora
+from orpo.modeling.padding import padding_id, require_padding
 from orpo.modeling.save import save_model
 from orpo.objectives import OBJECTIVES, Objective
 from orpo.ops.distributed import World, join_world
 from orpo.ops.memory import is_out_of_memory, out_of_memory_message
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
+from orpo.run.assessment import Assessor
 from orpo.run.data import Rows, cache_folder, prepare_data
 from orpo.run.record import announce, definition_record, engine_record, summary_record
 from orpo.run.reference import Reference, Referenced, with_reference
-from orpo.rundir import RunDirectory, Status, require_free, writing
+from orpo.run.resume import Start, find_start, flat, read_checkpoint, settings_record
+from orpo.rundir import RunDirectory, Status, locked, writing
 from orpo.training.batches import Batches
 from orpo.training.budget import scoring_budget
 from orpo.training.callbacks import tracker_callbacks
-from orpo.training.loop import TrainingLoop, total_steps
+from orpo.training.checkpoint.contents import Contents
+from orpo.training.checkpoint.writer import CheckpointWriter, require_room
+from orpo.training.loop import TrainingLoop, checkpoint_interval, total_steps
+from orpo.training.optim import state_bytes
 from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
+
+Model = PreTrainedModel | PeftModel
+
+_MADE_OF = ("objective", "model", "template", "data")
+"""Keys of a run's definition that decide what it learns."""
 
 _PLACE = {"path", "config", "data_dir", "split", "revision"}
 """The keys of a source that say where it is."""
@@ -61,11 +79,25 @@ class TrainingResult:
     path: Path
     """The run directory."""
 
-    model: PreTrainedModel | PeftModel
-    tokenizer: PreTrainedTokenizerBase
-
     summary: Mapping[str, Any]
     """What summary.json holds."""
+
+    parts: Callable[[], tuple[Model, PreTrainedTokenizerBase]]
+    """Gives model and tokenizer; of a run that was complete before, they are read from disk."""
+
+    @cached_property
+    def _parts(self) -> tuple[Model, PreTrainedTokenizerBase]:
+        return self.parts()
+
+    @property
+    def model(self) -> Model:
+        """The model after the last step."""
+        return self._parts[0]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer, with the chat template that the model was trained with."""
+        return self._parts[1]
 
 
 def train(
@@ -76,6 +108,8 @@ def train(
     eval_rows: Rows | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     console: Console | None = None,
+    resume: str | os.PathLike[str] | None = None,
+    how_to_resume: str = 'train(..., resume="auto")',
 ) -> TrainingResult:
     """Train on preference pairs; one process, or one of several started by torchrun.
 
@@ -86,10 +120,13 @@ def train(
         eval_rows: rows in memory to use instead of ``data.eval``.
         callbacks: `transformers.TrainerCallback`s beside those of ``training.report_to``.
         console: where to show progress; None shows none.
+        resume: go on with the run that ``output`` holds, as far as there is one: from its newest sound
+            checkpoint with `auto`, or from the one at a path.
+        how_to_resume: what the user does for that, for messages.
 
     Raises:
         OrpoError: anything that the user can act on; see `orpo.errors`.
-        KeyboardInterrupt: after the run directory was brought into a readable state.
+        Interrupted: Ctrl-C, SIGTERM or SIGUSR1; what was done is saved, and `resume` goes on from there.
     """
     if isinstance(config, str | os.PathLike):
         loaded = load_config(config, overrides)
@@ -99,11 +136,16 @@ def train(
     else:
         loaded = parse_config(config, overrides)
     loaded = _with_rows_in_memory(loaded, train=train_rows is not None, eval_=eval_rows is not None)
-    with join_world() as world:
+    with listening(), join_world() as world:
         if not world.is_main:
             logging.getLogger("orpo").setLevel(logging.ERROR)
         try:
-            return _train(loaded, world, train_rows, eval_rows, callbacks, console)
+            with locked(Path(loaded.config.output).expanduser()) if world.is_main else nullcontext():
+                start = find_start(loaded.config, resume, how_to_resume, world)
+                if start.is_complete:
+                    return _complete(loaded.config)
+                with ExitStack() as opened:
+                    return _train(loaded, world, start, opened, train_rows, eval_rows, callbacks, console)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -142,6 +184,8 @@ def _is_of(key: str, use: str, names: set[str]) -> bool:
 def _train(
     loaded: LoadedConfig,
     world: World,
+    start: Start,
+    opened: ExitStack,
     train_rows: Rows | None,
     eval_rows: Rows | None,
     callbacks: Sequence[TrainerCallback],
@@ -149,37 +193,43 @@ def _train(
 ) -> TrainingResult:
     started = time.perf_counter()
     config, settings = loaded.config, loaded.config.training
-    if world.is_main:
-        require_free(config.output)
-    world.wait()
     if settings.select == "best" and config.data.eval is None:
         raise ConfigError(
             "training.select: best needs evaluations, and data.eval is not set",
             hint="Set data.eval to a source or a fraction.",
         )
+    _require_adapters_if_quantized(config.model)
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 
     set_seed(settings.seed)
+    objective = build_objective(config.objective)
+    kind = kind_of_model(objective)
     log.info("loading %s", config.model.name)
     source = load_model(
         config.model.name,
         revision=config.model.revision,
         dtype=config.model.dtype,
         random_init=config.model.random_init,
+        quantization=config.model.quantization,
+        products=dtype,
+        kind=kind,
     )
-    objective = build_objective(config.objective)
     data = prepare_data(config.data, objective, source, settings.seed, train_rows, eval_rows, console)
-    model = _prepare_model(config, source).to(world.device)  # type: ignore[arg-type]
+    if kind.is_reward:
+        require_padding(source.model, source.tokenizer, data.train.stop_ids)
+    model = _prepare_model(config, source, kind).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     scorer = build_scorer(
         model,
         layout="auto" if settings.layout == "auto" else Layout(settings.layout),
         max_length=data.max_length,
+        kind=kind,
     )
     if settings.compile:
         compile_layers(source.model)
     announce(config, scorer, data, dtype)
+    _advise_on_learning_rate(loaded)
     batches = Batches.of(
         data.train,
         settings,
@@ -197,11 +247,19 @@ def _train(
             budget=scoring_budget(settings.max_tokens, world),
             world=world,
             dtype=dtype,
-            folder=cache_folder(config.data.cache).with_name("reference"),
+            folder=cache_folder(config.data.cache) / "reference",
         )
         referenced = with_reference(batches, data.eval, objective, reference, total_steps(settings, batches))
 
-    run_dir = RunDirectory(Path(config.output).expanduser()) if world.is_main else None
+    output = RunDirectory(Path(config.output).expanduser())
+    run_dir = output if world.is_main else None
+    definition = definition_record(config, objective, source, data, scorer)
+    engine = engine_record(settings, scorer, world, dtype)
+    facts = {
+        "config": settings_record(config),
+        "definition": flat({name: definition[name] for name in _MADE_OF}),
+        "engine": flat({**engine, "versions": definition["versions"]}),
+    }
 
     def evaluate(on_forward: Callable[[], None]) -> dict[str, float]:
         def attempt(max_tokens: int, on_forward: Callable[[], None]) -> dict[str, float]:
@@ -220,7 +278,16 @@ def _train(
 
         return loop.budget.fit(attempt, on_forward, step=loop.step, during="evaluation")
 
+    assessor = (
+        Assessor(scorer, data.eval, pad_id, world, dtype)
+        if kind.is_reward and data.eval is not None
+        else None
+    )
+    assessment: dict[str, Any] | None = None
+
     def save() -> None:
+        nonlocal assessment
+        assessment = assessor(loop.budget, loop.step) if assessor is not None else None
         if run_dir is not None:
             with writing(run_dir.model):
                 save_model(
@@ -229,10 +296,17 @@ def _train(
                     run_dir.model,
                     merge=config.model.lora is not None and config.model.lora.merge,
                     stop_ids=data.train.stop_ids,
-                    card=model_card(definition, loop.evaluations),
+                    card=model_card(definition, loop.evaluations, assessment),
                 )
         world.wait()
 
+    budget, saved = settings.max_tokens, None
+    if start.checkpoint is not None:
+        saved = opened.enter_context(read_checkpoint(start.checkpoint, output, facts, world))
+        if budget == "auto" and start.checkpoint.facts["engine"] == facts["engine"]:
+            budget = saved.state["budget"][-1]["tokens"]
+    if checkpoint_interval(settings, total_steps(settings, batches)) is not None:
+        _require_room(output.checkpoints.path, model, settings)
     progress = ProgressCallback(console) if console is not None else None
     loop = TrainingLoop(
         scorer=scorer,
@@ -240,59 +314,138 @@ def _train(
         objective=objective,
         batches=referenced.batches,
         settings=settings,
-        max_tokens=settings.max_tokens,
+        max_tokens=budget,
         world=world,
         evaluate=evaluate if referenced.eval is not None else None,
         save=save,
         run_dir=run_dir,
+        checkpoints=CheckpointWriter(output.checkpoints, world, settings.keep_checkpoints, facts),
         output=config.output,
         callbacks=[*trackers, *callbacks, *([progress] if progress else [])],
     )
-    definition = definition_record(config, objective, source, data, scorer) | {
-        "engine": engine_record(settings, scorer, world, dtype, loop.budget)
-    }
+    definition |= {"engine": {**engine, "max_tokens": loop.budget.tokens}}
+    if saved is not None:
+        loop.resume(saved)
     if run_dir is not None:
         # Only now: the loop may refuse its settings, and a failed start leaves nothing behind.
-        RunDirectory.create(run_dir.path)
-        run_dir.write_config(dump_config(loaded))
-        run_dir.write_definition(definition)
+        _prepare_directory(run_dir, loaded, definition, start, saved)
     status: Status = "failed"
-    try:
-        loop.run()
-        status = "finished"
-        log.info("model written to %s", Path(config.output) / "model")
-    except KeyboardInterrupt:
-        status = "interrupted"
-        raise
-    finally:
-        if progress is not None:
-            progress.close()
-        summary = summary_record(status, loop, data, time.perf_counter() - started)
-        if run_dir is not None:
-            run_dir.write_summary(summary)
-        if status == "interrupted":
-            log.warning(
-                "stopped after step %d of %d; run directory: %s", loop.step, loop.total_steps, config.output
-            )
-    return TrainingResult(Path(config.output).expanduser(), model, source.tokenizer, summary)
+    with postponed():  # from here on there is something to go on with, and the loop sees when it may end
+        try:
+            loop.run()
+            status = "finished"
+            log.info("model written to %s", Path(config.output) / "model")
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        finally:
+            if progress is not None:
+                progress.close()
+            summary = summary_record(status, loop, data, assessment, time.perf_counter() - started)
+            if run_dir is not None:
+                run_dir.write_summary(summary)
+    return TrainingResult(output.path, summary, lambda: (model, source.tokenizer))
 
 
-def _prepare_model(config: RunConfig, source: LoadedModel) -> PreTrainedModel | PeftModel:
+def _complete(config: RunConfig) -> TrainingResult:
+    """The result of a run that has nothing left to do."""
+    run = RunDirectory(Path(config.output).expanduser())
+
+    def parts() -> tuple[Model, PreTrainedTokenizerBase]:
+        is_adapter = config.model.lora is not None and not config.model.lora.merge
+        kind = kind_of_model(build_objective(config.objective))
+        base, revision = (config.model.name, config.model.revision) if is_adapter else (str(run.model), None)
+        quantization = config.model.quantization if is_adapter else None
+        source = load_model(
+            base, revision=revision, dtype=config.model.dtype, quantization=quantization, kind=kind
+        )
+        if not is_adapter:
+            return source.model, source.tokenizer
+        return PeftModel.from_pretrained(source.model, str(run.model)), load_tokenizer(str(run.model))
+
+    return TrainingResult(run.path, run.read_summary(), parts)
+
+
+def _prepare_directory(
+    run: RunDirectory,
+    loaded: LoadedConfig,
+    definition: Mapping[str, Any],
+    start: Start,
+    saved: Contents | None,
+) -> None:
+    """Write what a run is, and take back what an earlier process wrote after the point where it goes on."""
+    if start.checkpoint is None or saved is None:
+        run.forget()
+        RunDirectory.create(run.path)
+    else:
+        run.go_on(saved.state["logs"])
+        if later := run.checkpoints.remove_after(start.checkpoint.step):
+            log.warning("checkpoints of later steps are removed: %s", ", ".join(map(str, later)))
+    run.write_config(dump_config(loaded))
+    run.write_definition(definition)
+
+
+def _require_room(folder: Path, model: Model, settings: TrainingSection) -> None:
+    """Refuse a run whose first checkpoint would not fit on the disk.
+
+    Raises:
+        ResourceError: says what it needs and what there is.
+    """
+    weights = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+    with writing(folder, left="nothing was begun"):
+        require_room(folder, weights + state_bytes(model, settings))
+
+
+def _require_adapters_if_quantized(model: ModelSection) -> None:
+    """Refuse to quantise weights that would be trained or drawn.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if model.quantization is None:
+        return
+    if model.lora is None:
+        raise ConfigError(
+            f"model.quantization: {model.quantization} weights cannot be trained, and model.lora is not set",
+            hint="Set model.lora, or leave model.quantization out.",
+        )
+    if model.random_init:
+        raise ConfigError(
+            f"model.quantization: {model.quantization} is for pretrained weights, not model.random_init",
+            hint="Leave one of them out.",
+        )
+
+
+def _advise_on_learning_rate(loaded: LoadedConfig) -> None:
+    """Adapters start from nothing and want larger steps than weights."""
+    if loaded.config.model.lora is not None and loaded.provenance["training.learning_rate"] == DEFAULT:
+        log.warning(
+            "training.learning_rate is the default %g, which is for all weights of a model; adapters usually "
+            "take 1e-4 to 2e-4",
+            loaded.config.training.learning_rate,
+        )
+
+
+def _prepare_model(config: RunConfig, source: LoadedModel, kind: ModelKind) -> PreTrainedModel | PeftModel:
     """The model that is trained: the loaded one, or its adapters."""
     model: PreTrainedModel | PeftModel = source.model
     lora = config.model.lora
-    if lora is None and config.model.dtype == config.training.precision == "float16":
-        raise ConfigError(
-            "training.precision: float16 needs weights of a wider type, and model.dtype is float16",
-            hint="Use model.dtype=float32.",
-        )
     if lora is not None:
-        model = add_lora(source.model, r=lora.r, alpha=lora.alpha, dropout=lora.dropout, target=lora.target)
-    elif config.model.dtype != "float32":
-        log.warning(
-            "model.dtype is %s: updates smaller than its resolution are lost; float32 with "
-            "training.precision=bfloat16 keeps them",
-            config.model.dtype,
+        model = add_lora(
+            source.model,
+            r=lora.r,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            target=lora.target,
+            rslora=lora.rslora,
+            dora=lora.dora,
+            modules_to_save=lora.modules_to_save,
+            kind=kind,
+        )
+    elif config.model.dtype == "bfloat16":
+        log.info(
+            "bfloat16 weights are updated as float32, with 2 bytes more for each; gradients are bfloat16, "
+            "those of several micro-batches too"
         )
     if mode := config.training.gradient_checkpointing:
         checkpoint_activations(source.model, selective=mode == "selective")
@@ -303,3 +456,8 @@ def build_objective(config: ObjectiveSection) -> Objective:
     """The objective that `config` describes."""
     coefficients = config.model_dump(exclude={"name"})
     return OBJECTIVES[config.name](**coefficients)
+
+
+def kind_of_model(objective: Objective) -> ModelKind:
+    """What an objective trains."""
+    return REWARD_MODEL if objective.needs_values else LANGUAGE_MODEL

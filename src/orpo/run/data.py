@@ -132,6 +132,8 @@ def prepare_data(
         kept, held = hold_out(pairs["train"].prompt_keys(), config.eval, seed)
         log.info("eval: %d of these examples held out", len(held))
         pairs |= {"train": pairs["train"].select(kept), "eval": pairs["train"].select(held)}
+    if not objective.uses_margins and any(given.has_margins for given in pairs.values()):
+        log.info("margins of the pairs are not used: only a reward model's loss has them")
     used: dict[Role, TokenizedPairs] = {use: usable(use, given, objective) for use, given in pairs.items()}
     record = data_record({use: (one.sources, one.shares) for use, one in mixtures.items()}, pairs, used)
     return PreparedData(

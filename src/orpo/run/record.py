@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -13,15 +14,15 @@ import torch
 from orpo.config import RunConfig
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import tokens_alone
-from orpo.modeling.head import FusedHead, OutputHead
+from orpo.modeling.head import FusedHead
 from orpo.modeling.load import LoadedModel
-from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.modeling.reward import RewardScorer
+from orpo.modeling.scorer import PairScorer, unwrapped
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.ops.precision import processor_has_bfloat16
 from orpo.run.data import PreparedData
 from orpo.rundir import Status
-from orpo.training.budget import TokenBudget
 from orpo.training.loop import TrainingLoop
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def definition_record(
         },
         "model": {
             "name": config.model.name,
+            "is_reward_model": isinstance(scorer, RewardScorer),
             "revision": config.model.revision,
             "commit": source.commit,
             "random_init": config.model.random_init,
@@ -105,7 +107,6 @@ def engine_record(
     scorer: PairScorer,
     world: World,
     dtype: torch.dtype | None,
-    budget: TokenBudget,
 ) -> dict[str, Any]:
     """What definition.json holds of that which changes speed, memory and rounding, and nothing else."""
     return {
@@ -113,14 +114,28 @@ def engine_record(
         "processes": world.size,
         "precision": _precision(scorer, dtype),
         "layout": scorer.layout,
-        "head": _head_kind(scorer.head),
+        "head": _head_kind(scorer),
         "compile": settings.compile,
-        "max_tokens": budget.tokens,
+        "threads": torch.get_num_threads(),
     }
 
 
-def summary_record(status: Status, loop: TrainingLoop, data: PreparedData, seconds: float) -> dict[str, Any]:
-    """What summary.json holds."""
+def summary_record(
+    status: Status,
+    loop: TrainingLoop,
+    data: PreparedData,
+    assessment: Mapping[str, Any] | None,
+    seconds: float,
+) -> dict[str, Any]:
+    """What summary.json holds.
+
+    Args:
+        status: how the run ended.
+        loop: what was done.
+        data: on what.
+        assessment: of a reward model, see `orpo.evaluation.assessment`.
+        seconds: how long it took.
+    """
     evaluations = [metrics for _, metrics in loop.evaluations]
     return {
         "status": status,
@@ -128,19 +143,25 @@ def summary_record(status: Status, loop: TrainingLoop, data: PreparedData, secon
         "model_step": loop.model_step,
         "max_tokens": [asdict(change) for change in loop.budget.changes],
         "train": loop.last_train,
+        "skipped_steps": loop.skipped_steps,
+        "warnings": [asdict(sign) for sign in loop.health.signs],
         "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
+        "assessment": assessment,
         "rows": data.record,
-        "wall_seconds": seconds,
+        "resumed": loop.resumed,
+        "wall_seconds": loop.earlier_seconds + seconds,
     }
 
 
 def _precision(scorer: PairScorer, dtype: torch.dtype | None) -> str:
     """The type of the matrix products: autocast's, or that of the weights."""
-    return str(dtype or causal_model(scorer.model).dtype).removeprefix("torch.")
+    return str(dtype or unwrapped(scorer.model).dtype).removeprefix("torch.")
 
 
-def _head_kind(head: OutputHead | None) -> str:
-    """How log-probabilities come about: without whole logits, in pieces of them, or from all of them."""
-    if head is None:
+def _head_kind(scorer: PairScorer) -> str:
+    """How scores come about: values; or log-probabilities without whole logits, in pieces, or from all."""
+    if isinstance(scorer, RewardScorer):
+        return "value"
+    if scorer.head is None:
         return "logits"
-    return "fused" if isinstance(head, FusedHead) else "module"
+    return "fused" if isinstance(scorer.head, FusedHead) else "module"

@@ -26,11 +26,12 @@ from safetensors.numpy import load_file, save
 
 from orpo.batch import Rows
 from orpo.data.mismatched import Mismatch, Mismatched, Scorable
-from orpo.data.preparation import replace_file, storing
+from orpo.data.preparation import storing
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.usable import learnt
-from orpo.evaluation.scoring import response_log_probs
-from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.evaluation.scoring import log_probs, score_responses
+from orpo.files import replace_file
+from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
 from orpo.training.batches import Batches
@@ -87,9 +88,10 @@ class Reference:
 
     def _compute(self, pairs: Scorable) -> NDArray[np.float32]:
         def attempt(max_tokens: int, on_forward: Callable[[], None]) -> NDArray[np.float32]:
-            return response_log_probs(
+            return score_responses(
                 self.scorer,
                 pairs,
+                log_probs,
                 pad_id=self.pad_id,
                 max_tokens=max_tokens,
                 world=self.world,
@@ -97,14 +99,8 @@ class Reference:
                 on_forward=on_forward,
             )
 
-        model = self.scorer.model
-        training = model.training
-        model.eval()
-        try:
-            with _without_adapters(self.scorer):
-                return self.budget.fit(attempt, lambda: None, step=0, during="the reference's scoring")
-        finally:
-            model.train(training)
+        with evaluating(self.scorer.model), _without_adapters(self.scorer):
+            return self.budget.fit(attempt, lambda: None, step=0, during="the reference's scoring")
 
     def _key(self, pairs: Scorable) -> str:
         digest = hashlib.sha256(f"{self._weights}\0{self.dtype}\0".encode())
@@ -117,7 +113,7 @@ class Reference:
     @cached_property
     def _weights(self) -> str:
         """Hash of the reference's weights by name, and of what its configuration says of how to use them."""
-        config = causal_model(self.scorer.model).config.to_dict()
+        config = unwrapped(self.scorer.model).config.to_dict()
         told = {key: value for key, value in config.items() if key not in _SAYS_WHERE_IT_IS_FROM}
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
         for name, parameter in _reference_parameters(self.scorer):
@@ -177,7 +173,7 @@ def _sum(values: NDArray[np.float32]) -> float:
 
 def _reference_parameters(scorer: PairScorer) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters of the model without the adapters that training adds."""
-    for name, parameter in causal_model(scorer.model).named_parameters():
+    for name, parameter in unwrapped(scorer.model).named_parameters():
         if not isinstance(scorer.model, PeftModel) or not parameter.requires_grad:
             yield name, parameter
 

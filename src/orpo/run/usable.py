@@ -41,12 +41,15 @@ def usable(use: Role, given: TokenizedPairs, objective: Objective) -> TokenizedP
         )
     if len(used) != len(given):
         log.info("%s: %s learns from %s: %d of %d rows", use, name, _NEEDS[rows], len(used), len(given))
-    singles = used.singles
+    pairs, singles = len(used) - used.singles, used.singles
     if rows is Rows.ANSWERED and singles:
-        log.info(
-            "%s: %d pairs and %d single responses, which join the supervised term only",
-            use,
-            len(used) - singles,
-            singles,
-        )
+        said = "%s: %d pairs and %d single responses, which join the supervised term only"
+        log.log(logging.INFO if pairs else logging.WARNING, said, use, pairs, singles)
+    if rows is Rows.RESPONSES:
+        chosen, rejected = (int((used.lengths[:, side] > 0).sum()) for side in (1, 2))
+        if not chosen or not rejected:
+            kind = "desirable" if chosen else "undesirable"
+            log.warning(
+                "%s: all %d responses are %s ones: there is no contrast to learn", use, len(used), kind
+            )
     return used

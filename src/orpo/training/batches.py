@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from orpo.batch import Layout, MicroBatch, PromptTokens, Totals
 from orpo.config.schema import TrainingSection
 from orpo.data.batching import (
     Indices,
+    MicroBatchPlan,
     epoch_order,
     global_batches,
     lengths_of,
@@ -99,9 +101,9 @@ class Batches:
         """Global batches of an epoch; the last may be smaller than the others."""
         return math.ceil(len(self.pairs) / self.size)
 
-    def epoch(self, epoch: int) -> Iterator[GlobalBatch]:
-        """The global batches of an epoch: a pure function of seed and epoch."""
-        for number, indices in enumerate(self.indices(epoch)):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[GlobalBatch]:
+        """The global batches of an epoch, but for the first `start`: a pure function of seed and epoch."""
+        for number, indices in islice(enumerate(self.indices(epoch)), start, None):
             yield replace(self.take(indices), mismatch=self._mismatch(indices, epoch, number))
 
     def indices(self, epoch: int) -> Iterator[Indices]:
@@ -129,7 +131,16 @@ class Batches:
 
     def micro_batches(self, pairs: Sequence[TokenizedPair], max_tokens: int) -> list[MicroBatch]:
         """This rank's share of a global batch's pairs, in micro-batches of at most `max_tokens`."""
-        split = micro_batches(
+        return [batch for _, batch in self._split(pairs, max_tokens)]
+
+    def alone(self, pairs: Sequence[TokenizedPair]) -> Iterator[tuple[MicroBatchPlan, MicroBatch]]:
+        """This rank's share of a global batch's pairs, each in a micro-batch of its own."""
+        return self._split(pairs, 1)
+
+    def _split(
+        self, pairs: Sequence[TokenizedPair], max_tokens: int
+    ) -> Iterator[tuple[MicroBatchPlan, MicroBatch]]:
+        return micro_batches(
             pairs,
             pairs.lengths if isinstance(pairs, Mismatched) else lengths_of(pairs),
             self.layout,
@@ -138,7 +149,6 @@ class Batches:
             max_tokens=max_tokens,
             world=self.world,
         )
-        return [batch for _, batch in split]
 
     def micro_batch(self, pairs: Sequence[TokenizedPair]) -> MicroBatch:
         """`pairs`, laid out for one forward pass."""

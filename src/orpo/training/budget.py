@@ -14,13 +14,13 @@ from typing import Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from orpo.data.batching import Indices, tokens_alone
 from orpo.errors import ResourceError
 from orpo.ops.distributed import World
 from orpo.ops.memory import MicroBatchMemoryError, free_memory_bytes, memory_meter, release_memory
+from orpo.ops.random import set_torch_states, torch_states
 from orpo.training.batches import Batches
 from orpo.training.optim import unallocated_bytes
 from orpo.training.step import GradientStep
@@ -53,7 +53,8 @@ class BudgetChange:
 
     tokens: int
     why: str
-    """`given`, `speed cap`, `memory`, `longest pair`, or `out of memory in` training or evaluation."""
+    """`given`, `speed cap`, `memory`, `longest pair`, or `out of memory in` training or evaluation; and then
+    `, on resuming` if it took effect when the run went on."""
 
 
 class TokenBudget:
@@ -73,6 +74,18 @@ class TokenBudget:
     def tokens(self) -> int:
         """The budget in force."""
         return self.changes[-1].tokens
+
+    def go_on_from(self, changes: Sequence[BudgetChange], step: int) -> None:
+        """Put the budgets of the run so far before the present one, which is a change if it differs.
+
+        Args:
+            changes: what `changes` was at a checkpoint.
+            step: of the checkpoint.
+        """
+        now = self.changes[-1]
+        self.changes = list(changes)
+        if now.tokens != self.tokens:
+            self.changes.append(BudgetChange(step, now.tokens, f"{now.why}, on resuming"))
 
     def fit(
         self,
@@ -98,7 +111,7 @@ class TokenBudget:
                 to agree on the new budget in every step.
         """
         device = self._world.device
-        random = _random_state(device)
+        random = torch_states(device)
         told = _Told(tell)
         while True:
             try:
@@ -110,7 +123,7 @@ class TokenBudget:
             if pairs == 1:
                 raise _too_long(tokens, message, device)
             self._halve(tokens, step, during)
-            _set_random_state(device, random)
+            set_torch_states(device, random)
             told.again()
 
     def _halve(self, held: int, step: int, during: During) -> None:
@@ -160,18 +173,6 @@ def _too_long(tokens: int, message: str, device: torch.device) -> ResourceError:
         hint="Lower data.max_length, set training.gradient_checkpointing=true, or train adapters with "
         "model.lora.",
     )
-
-
-def _random_state(device: torch.device) -> list[Tensor]:
-    """The states of the generators that dropout draws from."""
-    states = [torch.get_rng_state()]
-    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
-
-
-def _set_random_state(device: torch.device, states: Sequence[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)
 
 
 # Choosing

@@ -7,7 +7,10 @@ flags the loop honours.  The events are those of training: `on_predict` and `on_
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -22,11 +25,25 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
-from transformers.trainer_callback import CallbackHandler
+from transformers.trainer_callback import CallbackHandler, ExportableState
 
 from orpo.config.schema import TrainingSection
 from orpo.errors import ConfigError
 from orpo.ops.distributed import World
+
+log = logging.getLogger(__name__)
+
+_COURSE = (
+    "epoch",
+    "global_step",
+    "num_input_tokens_seen",
+    "total_flos",
+    "log_history",
+    "best_metric",
+    "best_global_step",
+    "best_model_checkpoint",
+)
+"""What a run changes in a TrainerState; the rest follows from its settings and from the process."""
 
 
 def tracker_callbacks(names: Sequence[str]) -> list[TrainerCallback]:
@@ -69,6 +86,7 @@ def training_arguments(
     *,
     output: str,
     total_steps: int,
+    checkpoint_every: int | None,
     world: World,
     dtype: torch.dtype | None,
     evaluates: bool,
@@ -95,7 +113,8 @@ def training_arguments(
         logging_steps=settings.log_every,
         eval_strategy="steps" if evaluates else "no",
         eval_steps=(settings.eval_every or total_steps) if evaluates else None,
-        save_strategy="no",
+        save_strategy="no" if checkpoint_every is None else "steps",
+        save_steps=checkpoint_every or total_steps,
         metric_for_best_model="eval_loss",
         greater_is_better=False,
         report_to=list(settings.report_to) or "none",
@@ -104,6 +123,7 @@ def training_arguments(
     )
     # Set afterwards: as an argument its name depends on the release of transformers, and one of them warns.
     args.gradient_checkpointing = bool(settings.gradient_checkpointing)
+    args.optim = settings.optimizer  # ours are not all among transformers' names
     return args
 
 
@@ -156,3 +176,52 @@ class Callbacks:
         if self.state.best_metric is None or metrics["eval_loss"] < self.state.best_metric:
             self.state.best_metric = metrics["eval_loss"]
             self.state.best_global_step = self.state.global_step
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state, the control, and what callbacks export of themselves, as JSON holds it.
+
+        Raises:
+            ConfigError: a callback exports what JSON does not hold.
+        """
+        exported: list[list[Any]] = []
+        for callback in self._stateful():
+            name, attributes = type(callback).__name__, callback.state()["attributes"]
+            try:
+                exported.append([name, json.loads(json.dumps(attributes))])
+            except TypeError as error:
+                raise ConfigError(
+                    f"callback {name}: its state cannot be checkpointed: {error}",
+                    hint="Let its `state()` return numbers, texts, lists and mappings of them.",
+                ) from None
+        return {
+            "state": {name: getattr(self.state, name) for name in _COURSE},
+            # What is being saved is no longer asked for.
+            "control": {**vars(self.control), "should_save": False},
+            "callbacks": exported,
+        }
+
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` has said; the control only once training has begun."""
+        for name, value in saved["state"].items():
+            setattr(self.state, name, value)
+        waiting = self._stateful()
+        for name, attributes in saved["callbacks"]:
+            callback = next((one for one in waiting if type(one).__name__ == name), None)
+            if callback is None:
+                log.warning("callback %s is in the checkpoint, but not in this run", name)
+                continue
+            waiting.remove(callback)
+            for attribute, value in attributes.items():
+                setattr(callback, attribute, value)
+        for callback in waiting:
+            log.warning(
+                "callback %s has no state in the checkpoint, and begins anew", type(callback).__name__
+            )
+
+    def load_control(self, saved: Mapping[str, Any]) -> None:
+        """The control's flags as they were; `on_train_begin` resets some."""
+        for name, value in saved["control"].items():
+            setattr(self.control, name, value)
+
+    def _stateful(self) -> list[ExportableState]:
+        return [one for one in self._handler.callbacks if isinstance(one, ExportableState)]

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -15,18 +15,27 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
+from orpo.batch import Rows, Totals
 from orpo.config.schema import TrainingSection
-from orpo.errors import NumericsError
+from orpo.errors import Interrupted
+from orpo.interruption import describe, requested
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.means import WeightedMeans, weighted
+from orpo.ops.means import WeightedMeans
 from orpo.ops.memory import keep_freed_memory, peak_memory_bytes
 from orpo.ops.precision import autocast_dtype
+from orpo.ops.random import other_states, set_other_states, set_torch_states, torch_states
 from orpo.rundir import RunDirectory
 from orpo.training.batches import Batches, GlobalBatch
-from orpo.training.budget import TokenBudget, choose_budget
+from orpo.training.budget import BudgetChange, TokenBudget, choose_budget
 from orpo.training.callbacks import Callbacks, training_arguments
+from orpo.training.checkpoint.contents import Contents, Own
+from orpo.training.checkpoint.optimizer import optimizer_tensors, set_optimizer_tensors
+from orpo.training.checkpoint.writer import CheckpointWriter
+from orpo.training.failure import examine
+from orpo.training.guard import FiniteGuard
+from orpo.training.health import Health
 from orpo.training.loss import PairLoss
 from orpo.training.optim import make_optimizer, make_schedule
 from orpo.training.step import GradientStep
@@ -52,6 +61,11 @@ def total_steps(settings: TrainingSection, batches: Batches) -> int:
     return settings.max_steps or math.ceil(settings.epochs * batches.per_epoch)
 
 
+def checkpoint_interval(settings: TrainingSection, steps: int) -> int | None:
+    """Steps between checkpoints in a run of `steps`, or None for none but those that are asked for."""
+    return math.ceil(steps / 10) if settings.checkpoint_every == "auto" else settings.checkpoint_every
+
+
 class TrainingLoop:
     """Runs optimizer steps over a seeded order of pairs.
 
@@ -66,6 +80,7 @@ class TrainingLoop:
         evaluate: metrics of held-out pairs, or None without any.
         save: writes the model as it is now; called on every rank, at the end or at the best evaluation.
         run_dir: where the logs go; None on every rank but the main one.
+        checkpoints: saves what the run can go on from; None saves nothing.
         output: the run directory's path, for callbacks.
         callbacks: transformers' callbacks.
     """
@@ -83,6 +98,7 @@ class TrainingLoop:
         evaluate: Evaluate | None,
         save: Callable[[], None],
         run_dir: RunDirectory | None,
+        checkpoints: CheckpointWriter | None,
         output: str,
         callbacks: Sequence[TrainerCallback],
     ) -> None:
@@ -91,11 +107,12 @@ class TrainingLoop:
         self._evaluate_pairs = evaluate
         self._save = save
         self._run_dir = run_dir
+        self._checkpoints = checkpoints
         self._batches = batches
         self.total_steps = total_steps(settings, batches)
 
         model = scorer.model
-        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._optimizer = make_optimizer(model, settings)
         self._schedule: LRScheduler = make_schedule(self._optimizer, settings, self.total_steps)
         dtype = autocast_dtype(settings.precision, world.device)
@@ -103,12 +120,17 @@ class TrainingLoop:
         loss = PairLoss(scorer, objective)
         root = DistributedDataParallel(loss) if world.size > 1 else loss
         self._gradient_step = GradientStep(root, world, dtype, self._scaler)
+        self._guard = FiniteGuard(world, self._scaler)
+        self.health = Health(self.total_steps, compares=objective.rows is not Rows.CHOSEN)
+        self.skipped_steps: list[int] = []
+        """Steps that were left out because loss or gradient were not finite."""
         self._callbacks = Callbacks(
             callbacks,
             args=training_arguments(
                 settings,
                 output=output,
                 total_steps=self.total_steps,
+                checkpoint_every=checkpoint_interval(settings, self.total_steps) if checkpoints else None,
                 world=world,
                 dtype=dtype,
                 evaluates=evaluate is not None,
@@ -127,6 +149,17 @@ class TrainingLoop:
         self.model_step: int | None = None
         """The step that the saved model is of."""
         self._learning_rate = 0.0
+        self._epoch = 0
+        self._batch = 0
+        """Batches of the epoch that are done."""
+        self.saved_step: int | None = None
+        """The step of the newest checkpoint."""
+        self.resumed: list[int] = []
+        """The steps at which the run went on from a checkpoint."""
+        self.earlier_seconds = 0.0
+        """Time that the processes have taken that the run went on from."""
+        self._started = time.perf_counter()
+        self._resumed: Contents | None = None
         if max_tokens == "auto":
             step = replace(self._gradient_step, loss=loss)  # not DDP's wrapper: ranks measure for themselves
             self.budget = choose_budget(step, self._batches, self._optimizer)
@@ -142,38 +175,75 @@ class TrainingLoop:
         """Train to the end, or until a callback stops it.
 
         Raises:
-            NumericsError: a logged loss or gradient norm is not finite.
+            NumericsError: loss or gradient are not finite in more steps than may be left out.
             ResourceError: a single pair does not fit into memory; see `TokenBudget.fit`.
+            Interrupted: a process was asked to end; what is done is saved, see `checkpoint`.
         """
+        try:
+            self._run()
+        except Interrupted:
+            if self.step:
+                self.checkpoint()
+            raise
+
+    def _run(self) -> None:
         if self._world.device.type == "cpu":
             keep_freed_memory()
         callbacks = self._callbacks
         callbacks.fire("on_train_begin")
-        self._evaluate()
+        if self._resumed is None:
+            self._evaluate()
+            self._window = Window()
+        else:
+            self._go_on(self._resumed)
         self._model.train()
-        self._window = Window()
-        epoch = 0
-        while not callbacks.control.should_training_stop:
-            self._run_epoch(epoch)
-            epoch += 1
+        while self._batch or not callbacks.control.should_training_stop:
+            self._run_epoch()
         callbacks.fire("on_train_end")
         if self._settings.select == "last" or self.model_step is None:
             self._save_model()
 
-    def _run_epoch(self, epoch: int) -> None:
+    def _run_epoch(self) -> None:
+        """The epoch, or what is left of it."""
         callbacks = self._callbacks
-        callbacks.fire("on_epoch_begin")
-        for done, batch in enumerate(self._batches.epoch(epoch), start=1):
+        if not self._batch:
+            callbacks.fire("on_epoch_begin")
+        batches = self._batches.epoch(self._epoch, start=self._batch)
+        while not self._epoch_stops and (batch := next(batches, None)) is not None:
             callbacks.fire("on_step_begin")
             self._update(batch)
+            self._batch += 1
             callbacks.state.global_step += 1
-            callbacks.state.epoch = epoch + done / self._batches.per_epoch
+            callbacks.state.epoch = self._epoch + self._batch / self._batches.per_epoch
             callbacks.fire("on_step_end")
             self._log_evaluate_save()
-            if callbacks.control.should_epoch_stop or callbacks.control.should_training_stop:
-                break
+            if not callbacks.control.should_training_stop:
+                self._stop_if_asked()
+        self._epoch, self._batch = self._epoch + 1, 0
         callbacks.fire("on_epoch_end")
         self._log_evaluate_save()
+
+    def _stop_if_asked(self) -> None:
+        """Stop here, on all ranks, if a signal has asked any of them; between two steps or forward passes.
+
+        Raises:
+            Interrupted: says who was asked.
+        """
+        ranks, own = self._world.size, requested()
+        asked, rank = divmod(self._world.agree(own * ranks + self._world.rank if own else 0), ranks)
+        if asked:
+            sender = describe(asked, rank=rank, ranks=ranks)
+            raise Interrupted(f"{sender}, after step {self.step} of {self.total_steps}", resumable=True)
+
+    def _after_forward(self) -> None:
+        """What happens between the forward passes of an evaluation."""
+        self._callbacks.fire("on_prediction_step")
+        self._stop_if_asked()
+
+    @property
+    def _epoch_stops(self) -> bool:
+        control = self._callbacks.control
+        return control.should_epoch_stop or control.should_training_stop
 
     def _update(self, batch: GlobalBatch) -> None:
         """One optimizer step."""
@@ -181,37 +251,74 @@ class TrainingLoop:
         sums = self._backpropagate(batch)
         self._scaler.unscale_(self._optimizer)
         limit = self._settings.max_grad_norm or math.inf
-        grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters, limit)
+        grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), limit)
         callbacks.fire("on_pre_optimizer_step")
-        scale = self._scaler.get_scale()
-        self._scaler.step(self._optimizer)
+        self._heed_verdict()  # on the step before, whose numbers have come while this one's work was queued
+        left_out, sums = self._guard.judge(self.step + 1, batch, sums, grad_norm)
+        self._optimizer.found_inf = left_out  # type: ignore[attr-defined]  read by all of ours
+        self._optimizer.step()
         self._scaler.update()
         callbacks.fire("on_optimizer_step")
         self._optimizer.zero_grad(set_to_none=True)
-        if self._scaler.get_scale() < scale:
-            # The scale is sought from above, so float16 gradients overflow now and then; no update was made.
-            log.info("step %d: float16 gradients overflowed, update skipped", self.step + 1)
-            return
         self._learning_rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
-
-        weight = grad_norm.new_tensor(float(len(batch.pairs)))
-        self._window.means.add({**sums, "grad_norm": weighted(grad_norm, weight)})
+        self._window.means.add(sums)
+        self.health.saw(batch.totals.pairs)
         self._window.pairs += len(batch.pairs)
         self._window.tokens += batch.tokens
+
+    def _heed_verdict(self) -> None:
+        """End the run, or count the step, if the last one was left out because it was not finite.
+
+        Raises:
+            NumericsError: more steps were left out than may be.
+        """
+        fault = self._guard.verdict()
+        if fault is None:
+            return
+        step = fault.judged.step
+        if fault.is_overflow:
+            log.info("step %d: float16 gradients overflowed, update skipped", step)
+            return
+        self.skipped_steps.append(step)
+        allowed = self._settings.max_skipped_steps
+        if len(self.skipped_steps) <= allowed:
+            log.warning(
+                "step %d: loss or gradient is not finite; no update was made (%d of at most %d such steps)",
+                step,
+                len(self.skipped_steps),
+                allowed,
+            )
+            return
+        failure = examine(
+            fault.judged,
+            replace(self._gradient_step, loss=self._gradient_step.plain),
+            self._batches,
+            self._totals(fault.judged.batch, self.budget.tokens),
+        )
+        file, checkpoint = None, None
+        if self._run_dir is not None:
+            file = str(self._run_dir.write_failure(failure.record()))
+            checkpoint = next(
+                (str(self._run_dir.checkpoints.at(s)) for s in self._run_dir.checkpoints.steps()), None
+            )
+        raise failure.error(file=file, checkpoint=checkpoint)
+
+    def _totals(self, batch: GlobalBatch, max_tokens: int) -> Totals:
+        """What a batch's loss is divided by, with the estimate of the divergence that it may need."""
+        if batch.mismatch is None:
+            return batch.totals
+        mismatched = self._batches.micro_batches(batch.mismatch.pairs, max_tokens)
+        return replace(batch.totals, divergence=self._gradient_step.divergence(mismatched, batch.mismatch))
 
     def _backpropagate(self, batch: GlobalBatch) -> dict[str, Tensor]:
         """Accumulate the gradient of a global batch, in micro-batches within the budget."""
 
         def attempt(max_tokens: int, on_substep_end: Callable[[], None]) -> dict[str, Tensor]:
             self._optimizer.zero_grad(set_to_none=True)  # gradients of a try that failed
-            totals, split = batch.totals, self._batches.micro_batches
-            if batch.mismatch is not None:
-                divergence = self._gradient_step.divergence(
-                    split(batch.mismatch.pairs, max_tokens), batch.mismatch
-                )
-                totals = replace(totals, divergence=divergence)
-            return self._gradient_step(split(batch.pairs, max_tokens), totals, on_substep_end)
+            totals = self._totals(batch, max_tokens)
+            micro_batches = self._batches.micro_batches(batch.pairs, max_tokens)
+            return self._gradient_step(micro_batches, totals, on_substep_end)
 
         return self.budget.fit(
             attempt, lambda: self._callbacks.fire("on_substep_end"), step=self.step + 1, during="training"
@@ -219,30 +326,131 @@ class TrainingLoop:
 
     def _log_evaluate_save(self) -> None:
         """What the control's flags ask for; the last step is always logged and evaluated."""
-        is_last = self.step >= self.total_steps or self._callbacks.control.should_training_stop
+        control = self._callbacks.control
+        is_last = self.step >= self.total_steps or control.should_training_stop
+        if is_last or control.should_log or control.should_evaluate or control.should_save:
+            self._heed_verdict()
         if (self._callbacks.control.should_log or is_last) and self._window.means:
             self._log()
         evaluated = bool(self.evaluations) and self.evaluations[-1][0] == self.step
+        is_best = False
         if (self._callbacks.control.should_evaluate or is_last) and not evaluated:
-            self._evaluate()
-        if self._callbacks.control.should_save:
+            is_best = self._evaluate()
+        if is_best:
+            self.model_step = self.step
+        if is_best or self._callbacks.control.should_save:
+            # Before the model, so that a run never goes on from before the step that `model/` is of.
+            self.checkpoint()
+        if is_best:
             self._save_model()
+        if self._callbacks.control.should_save:
             self._callbacks.fire("on_save")
 
     def _save_model(self) -> None:
         self._save()
         self.model_step = self.step
 
+    def checkpoint(self) -> None:
+        """Save all that it takes to go on exactly from the current step; on every rank, between two steps.
+
+        Nothing happens if that is saved already.  Without room for it, a warning says so.
+
+        Raises:
+            ResourceError: the system refused to write, again and again, for another reason.
+        """
+        if self._checkpoints is None or self.saved_step == self.step:
+            return
+        self._heed_verdict()
+        best = self.model_step if self._settings.select == "best" else None
+        if self._checkpoints.save(self.step, self._contents, best=best):
+            self.saved_step = self.step
+
+    def _contents(self) -> Contents:
+        device, window = self._world.device, self._window
+        state = {
+            "step": self.step,
+            "seconds": self.earlier_seconds + time.perf_counter() - self._started,
+            "resumed": self.resumed,
+            "epoch": self._epoch,
+            "batch": self._batch,
+            "schedule": self._schedule.state_dict(),
+            "learning_rates": [group["lr"] for group in self._optimizer.param_groups],
+            "learning_rate": self._learning_rate,
+            "scaler": self._scaler.state_dict(),
+            "budget": [asdict(change) for change in self.budget.changes],
+            "window": {
+                "pairs": window.pairs,
+                "tokens": window.tokens,
+                "seconds": time.perf_counter() - window.started,
+            },
+            "last_train": self.last_train,
+            "skipped_steps": self.skipped_steps,
+            "health": self.health.state_dict(),
+            "evaluations": self.evaluations,
+            "model_step": self.model_step,
+            "callbacks": self._callbacks.state_dict(),
+            "logs": self._run_dir.log_sizes() if self._run_dir is not None else {},
+        }
+        return Contents(
+            parameters=self._parameters,
+            optimizer=optimizer_tensors(self._optimizer, self._parameters),
+            state=state,
+            own=Own(torch_states(device), other_states(), window.means.sums),
+        )
+
+    def resume(self, saved: Contents) -> None:
+        """Take over what `checkpoint` has saved; `run` then goes on from there.
+
+        A token budget other than the one that was in force becomes a change of it.
+        """
+        state = saved.state
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                parameter.copy_(saved.parameters[name])
+        set_optimizer_tensors(self._optimizer, self._parameters, saved.optimizer)
+        self._schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(self._optimizer.param_groups, state["learning_rates"], strict=True):
+            group["lr"] = rate
+        self._learning_rate = state["learning_rate"]
+        self._scaler.load_state_dict(state["scaler"])
+        self.budget.go_on_from([BudgetChange(**change) for change in state["budget"]], state["step"])
+        self.resumed, self.earlier_seconds = [*state["resumed"], state["step"]], state["seconds"]
+        self._epoch, self._batch = state["epoch"], state["batch"]
+        self.last_train, self.model_step = state["last_train"], state["model_step"]
+        self.skipped_steps = list(state["skipped_steps"])
+        self.health.load_state_dict(state["health"])
+        self.evaluations = [(step, metrics) for step, metrics in state["evaluations"]]
+        self._callbacks.load_state_dict(state["callbacks"])
+        self.saved_step = self.step
+        self._resumed = replace(saved, parameters={}, optimizer={})
+
+    def _go_on(self, saved: Contents) -> None:
+        """What is taken over last, because the beginning of training changes it."""
+        state, device = saved.state, self._world.device
+        self._callbacks.load_control(state["callbacks"])
+        window = state["window"]
+        self._window = Window(
+            pairs=window["pairs"],
+            tokens=window["tokens"],
+            started=time.perf_counter() - window["seconds"],
+        )
+        self._window.means.add({name: value.to(device) for name, value in saved.own.sums.items()})
+        set_torch_states(device, saved.own.generators)
+        set_other_states(saved.own.other_generators)
+        self._log_evaluate_save()  # a run that was asked to end may not have come to all of it
+        if self._settings.select == "best" and self.model_step == self.step:
+            self._save_model()  # the run may have stopped before it was written
+
     def _log(self) -> None:
-        """Write a row of train metrics: means since the last row, each over what it is a metric of."""
+        """Write a row of train metrics: means since the last row, each over what it is a metric of.
+
+        Steps that were left out have no part in it.
+        """
         window = self._window
-        means = window.means.take(self._world) | {"learning_rate": self._learning_rate}
-        for name in ("loss", "grad_norm"):
-            if not math.isfinite(means[name]):
-                raise NumericsError(
-                    f"{name} is not finite ({means[name]}) between the last logged step and step {self.step}",
-                    hint="Lower training.learning_rate, or use float32 or bfloat16 instead of float16.",
-                )
+        means = window.means.take(self._world)
+        if not means:
+            return  # every step was left out
+        means["learning_rate"] = self._learning_rate
         seconds = time.perf_counter() - window.started
         timing = {
             "tokens_per_second": window.tokens / seconds,
@@ -251,29 +459,41 @@ class TrainingLoop:
             "peak_memory_bytes": peak_memory_bytes(self._world.device),
         }
         self.last_train = means
-        if self._run_dir is not None:
-            self._run_dir.append_metrics({"step": self.step, "split": "train", **means})
-            self._run_dir.append_timing({"step": self.step, **timing})
+        self._write("train", means, timing)
         self._callbacks.log(means | timing)
+        for sign in self.health.look(self.step, means):
+            log.warning("step %d: %s. %s", sign.step, sign.message, sign.advice)
         self._window = Window()
 
-    def _evaluate(self) -> None:
-        """Score the held-out pairs, if there are any, outside the clock of the log's window."""
-        if self._evaluate_pairs is None:
+    def _write(
+        self,
+        split: Literal["train", "eval"],
+        metrics: dict[str, float],
+        timing: dict[str, float] | None = None,
+    ) -> None:
+        """Add a row to the logs."""
+        if self._run_dir is None:
             return
+        self._run_dir.append_metrics({"step": self.step, "split": split, **metrics})
+        if timing is not None:
+            self._run_dir.append_timing({"step": self.step, **timing})
+
+    def _evaluate(self) -> bool:
+        """Score the held-out pairs, if there are any, outside the clock of the log's window.
+
+        Returns:
+            Whether the model is to be kept, as the best so far.
+        """
+        if self._evaluate_pairs is None:
+            return False
         started = time.perf_counter()
         self._model.eval()
-        metrics = self._evaluate_pairs(lambda: self._callbacks.fire("on_prediction_step"))
+        metrics = self._evaluate_pairs(self._after_forward)
         self._model.train()
         losses = [row["loss"] for step, row in self.evaluations if step > 0]
         self.evaluations.append((self.step, metrics))
-        if self._run_dir is not None:
-            self._run_dir.append_metrics({"step": self.step, "split": "eval", **metrics})
+        self._write("eval", metrics)
         self._callbacks.evaluated({f"eval_{name}": value for name, value in metrics.items()})
-        if (
-            self._settings.select == "best"
-            and self.step > 0
-            and metrics["loss"] < min(losses, default=math.inf)
-        ):
-            self._save_model()
         self._window.started += time.perf_counter() - started
+        is_lowest = self.step > 0 and metrics["loss"] < min(losses, default=math.inf)
+        return is_lowest and self._settings.select == "best"

@@ -3,43 +3,121 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from orpo.config.schema import TrainingSection
 from orpo.errors import ConfigError
+from orpo.training.optimizers.algorithms import ADAMW, ALGORITHMS, Algorithm, Groups
+from orpo.training.optimizers.combined import Combined
+from orpo.training.optimizers.split import EXTRA_BYTES, WORKING_BYTES, SplitWeights
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSection) -> torch.optim.Optimizer:
-    """AdamW over the trainable parameters, with decoupled decay on matrices only.
+def make_optimizer(model: nn.Module, settings: TrainingSection) -> Optimizer:
+    """The named optimizer over the trainable parameters, with decoupled decay on matrices only.
 
-    Biases and norm scales are vectors and are not decayed.
+    Biases and norm scales are vectors and are not decayed.  Weights of bfloat16 are updated as float32.
+
+    Raises:
+        ConfigError: its package is missing, a setting is not its own, or weights are float16.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.learning_rate,
-        betas=(settings.adam_beta1, settings.adam_beta2),
-        eps=settings.adam_epsilon,
-        fused=True,
-    )
+    _refuse_foreign_settings(settings)
+    parts = [_part(share, settings) for share in _shares(model, settings)]
+    if len(parts) == 1 and isinstance(parts[0], torch.optim.AdamW):
+        return parts[0]
+    return Combined(parts)
 
 
-def unallocated_bytes(optimizer: torch.optim.Optimizer) -> int:
-    """Bytes that AdamW's first step adds: a gradient and two moments of each parameter."""
-    return 3 * sum(p.numel() * p.element_size() for group in optimizer.param_groups for p in group["params"])
+def unallocated_bytes(optimizer: Optimizer) -> int:
+    """Bytes that an optimizer's first step adds: gradients, its state, and what it works with."""
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    widest = max((p.numel() for p in trained if p.dtype == torch.bfloat16), default=0)
+    return sum(p.nbytes for p in trained) + _held(optimizer.param_groups) + WORKING_BYTES * widest
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainingSection, total_steps: int
-) -> LRScheduler:
+def state_bytes(model: nn.Module, settings: TrainingSection) -> int:
+    """Bytes of the optimizer's state, as good as: what it keeps of vectors and of whole tensors is little."""
+    return sum(_held(share.groups) for share in _shares(model, settings))
+
+
+def _held(groups: Groups) -> int:
+    """Bytes of the state of parameter groups."""
+    return int(sum(p.numel() * group[STATE_BYTES] for group in groups for p in group["params"]))
+
+
+STATE_BYTES = "state_bytes"
+"""Key of a parameter group: bytes of state for each of its weights."""
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Parameters that are updated by one rule."""
+
+    algorithm: Algorithm
+    groups: Groups
+
+    is_split: bool
+    """Whether they are bfloat16."""
+
+
+def _shares(model: nn.Module, settings: TrainingSection) -> list[_Share]:
+    """Who updates which parameters; shares and groups without any are left out."""
+    named = ALGORITHMS[settings.optimizer]
+    in_layers = {
+        id(p) for layers in model.modules() if isinstance(layers, nn.ModuleList) for p in layers.parameters()
+    }
+    members: dict[tuple[bool, bool, bool], list[nn.Parameter]] = {}
+    for p in (p for p in model.parameters() if p.requires_grad):
+        is_other = named.layers_only and not (p.ndim == 2 and id(p) in in_layers)
+        members.setdefault((is_other, p.dtype == torch.bfloat16, p.ndim < 2), []).append(p)
+    shares: dict[tuple[bool, bool], _Share] = {}
+    for (is_other, is_split, is_vector), parameters in sorted(members.items(), key=lambda item: item[0]):
+        algorithm = ADAMW if is_other else named
+        share = shares.setdefault((is_other, is_split), _Share(algorithm, [], is_split))
+        group = {
+            "params": parameters,
+            "weight_decay": 0.0 if is_vector else settings.weight_decay,
+            STATE_BYTES: algorithm.state_bytes + (EXTRA_BYTES if is_split else 0),
+        }
+        share.groups.append(group)
+    return list(shares.values())
+
+
+def _part(share: _Share, settings: TrainingSection) -> Optimizer:
+    """The optimizer of a share."""
+    if any(p.dtype == torch.float16 for group in share.groups for p in group["params"]):
+        raise ConfigError(
+            "model.dtype: float16 weights cannot be trained: small gradients are 0 in it",
+            hint="Use model.dtype=bfloat16, which is updated as float32, or float32.",
+        )
+    make = partial(share.algorithm.make, settings)
+    return SplitWeights(share.groups, make) if share.is_split else make(share.groups)
+
+
+def _refuse_foreign_settings(settings: TrainingSection) -> None:
+    """Refuse settings of Adam for an algorithm that has none of these.
+
+    Raises:
+        ConfigError: names the first of them.
+    """
+    if ALGORITHMS[settings.optimizer].reads_adam:
+        return
+    for name in ("adam_beta1", "adam_beta2", "adam_epsilon"):
+        value = getattr(settings, name)
+        if value != TrainingSection.model_fields[name].default:
+            raise ConfigError(
+                f"training.{name}: {settings.optimizer} has no such setting, got {value}",
+                hint="Leave it out; it is used with its authors' own coefficients.",
+            )
+
+
+def make_schedule(optimizer: Optimizer, settings: TrainingSection, total_steps: int) -> LRScheduler:
     """The named schedule of transformers over `total_steps`, after a linear warm-up."""
     return get_scheduler(
         settings.schedule,

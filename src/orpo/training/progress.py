@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from orpo.text import duration
+from orpo.text import duration, printable
 
 
 @contextmanager
@@ -34,6 +34,7 @@ def counting(console: Console | None, what: str) -> Iterator[Callable[[int], Non
     if console is None or not console.is_terminal:
         yield lambda count: None
         return
+    what = printable(what)
     with Progress(
         TextColumn(what, markup=False), BarColumn(), _CountColumn(), console=console, transient=True
     ) as bar:
@@ -72,13 +73,15 @@ class ProgressCallback(TrainerCallback):
         self._bar: _LiveBar | None = None
         self._task = TaskID(0)
         self._started = 0.0
+        self._first = 0
+        """The step at which this process began."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         if not state.is_world_process_zero:
             return
-        self._started = time.perf_counter()
+        self._started, self._first = time.perf_counter(), state.global_step
         if self._console.is_terminal:
             self._bar = _LiveBar(
                 TextColumn("[bold]step"),
@@ -87,7 +90,7 @@ class ProgressCallback(TrainerCallback):
                 TextColumn("{task.description}"),
                 console=self._console,
             )
-            self._task = self._bar.add_task("", total=state.max_steps)
+            self._task = self._bar.add_task("", total=state.max_steps, completed=self._first)
             self._bar.start()
 
     def on_prediction_step(
@@ -114,7 +117,7 @@ class ProgressCallback(TrainerCallback):
                 self._bar.update(self._task, description="")
             return
         spent = time.perf_counter() - self._started
-        left = spent / state.global_step * (state.max_steps - state.global_step)
+        left = spent / max(1, state.global_step - self._first) * (state.max_steps - state.global_step)
         line = f"{_metrics(logs, '')}  {logs['pairs_per_second']:.1f} pairs/s"
         if self._bar is not None:
             self._bar.line = line

@@ -34,14 +34,14 @@ class GradientStep:
     scaler: torch.amp.GradScaler
 
     @property
-    def _plain(self) -> PairLoss:
+    def plain(self) -> PairLoss:
         """The loss without DDP's wrapper."""
         return self.loss.module if isinstance(self.loss, DistributedDataParallel) else self.loss
 
     def divergence(self, micro_batches: Sequence[MicroBatch], mismatch: Mismatch) -> Tensor:
         """See `orpo.modeling.divergence`."""
         return divergence(
-            self._plain.scorer,
+            self.plain.scorer,
             micro_batches,
             count=len(mismatch.pairs),
             reference=mismatch.reference,
@@ -66,7 +66,7 @@ class GradientStep:
             MicroBatchMemoryError: a micro-batch did not fit; the gradients are those of the ones before it.
         """
         sums: dict[str, Tensor] = {}
-        plain = self._plain
+        plain = self.plain
         # DDP averages gradients over ranks, whose losses are shares of a sum.
         factor = self.scaler.scale(torch.full((), float(self.world.size), device=self.world.device))
         for i, batch in enumerate(micro_batches):

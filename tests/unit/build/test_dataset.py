@@ -197,6 +197,17 @@ def test_weights_are_written_where_there_are_any(tmp_path: Path) -> None:
     assert [row["weight"] for row in rows_of(tmp_path / "out" / "train.jsonl")] == [2.0] * 5
 
 
+def test_margins_are_written_where_there_are_any_and_read_back_by_name(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "rows.jsonl", [{**row, "gap": 0.5} for row in pairs(5)])
+    plain = write_rows(tmp_path / "plain.jsonl", [{"prompt": "p", "chosen": "x", "rejected": "y"}])
+    given = (portion(source, columns={"margin": "gap"}), portion(plain))
+    build_dataset(Request(train=given, eval=None), tmp_path / "out")
+    written = tmp_path / "out" / "train.jsonl"
+    assert [row["margin"] for row in rows_of(written)] == [0.5] * 5 + [0.0]
+    table = read_examples([SourceSpec(str(written))], role="train")
+    assert [example.margin for example in table if isinstance(example, Pair)] == [0.5] * 5 + [0.0]
+
+
 def test_a_source_gives_as_much_as_its_weight_and_max_rows_allow(tmp_path: Path) -> None:
     sources = [write_rows(tmp_path / f"{name}.jsonl", pairs(40)[i::2]) for i, name in enumerate("ab")]
     portions = tuple(replace(portion(path), weight=one) for path, one in zip(sources, (3, 1), strict=True))

@@ -11,7 +11,7 @@ from datasets import load_dataset
 from orpo.build.files import describe_file, staged, write_items
 from orpo.build.options import Format
 from orpo.build.provenance import Item
-from orpo.build.rows import row_of
+from orpo.build.rows import Numbers, row_of
 from orpo.data import SourceSpec, read_examples
 from orpo.errors import ConfigError, ResourceError
 from tests.conversations import chat
@@ -101,7 +101,7 @@ ITEMS = {
 @pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS.keys())
 def test_what_is_written_is_read_back_without_a_map(tmp_path: Path, items: list[Item], form: Format) -> None:
     path = tmp_path / f"train.{form}"
-    write_items(path, items, form, has_weights=False)
+    write_items(path, items, form, Numbers())
     table = read_examples([str(path)], role="train")
     assert [replace(example, where="") for example in table] == [
         replace(one.example, where="") for one in items
@@ -113,24 +113,24 @@ def test_what_is_written_is_read_back_without_a_map(tmp_path: Path, items: list[
 @pytest.mark.parametrize("items", ITEMS.values(), ids=ITEMS.keys())
 def test_what_is_written_is_what_datasets_loads(tmp_path: Path, items: list[Item], form: Format) -> None:
     path = tmp_path / f"train.{form}"
-    write_items(path, items, form, has_weights=True)
+    write_items(path, items, form, Numbers(weight=True))
     kind = {"jsonl": "json", "parquet": "parquet"}[form]
     rows = load_dataset(kind, data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
-    assert list(rows) == [row_of(one, has_weights=True) for one in items]
+    assert list(rows) == [row_of(one, Numbers(weight=True)) for one in items]
 
 
 @pytest.mark.parametrize("form", list(Format))
 def test_weights_are_read_back_by_name(tmp_path: Path, form: Format) -> None:
     path = tmp_path / f"train.{form}"
     items = [Item(replace(item(f"p{i}").example, weight=0.5 + i), "f") for i in range(3)]
-    write_items(path, items, form, has_weights=True)
+    write_items(path, items, form, Numbers(weight=True))
     table = read_examples([SourceSpec(str(path), columns={"weight": "weight"})], role="train")
     assert [example.weight for example in table] == [0.5, 1.5, 2.5]
 
 
 def test_more_rows_than_a_row_group_are_all_written(tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
-    write_items(path, [item(f"p{i}") for i in range(2500)], Format.PARQUET, has_weights=False)
+    write_items(path, [item(f"p{i}") for i in range(2500)], Format.PARQUET, Numbers())
     assert [example.prompt for example in read_examples([str(path)], role="train")] == [
         f"p{i}" for i in range(2500)
     ]
@@ -138,7 +138,7 @@ def test_more_rows_than_a_row_group_are_all_written(tmp_path: Path) -> None:
 
 def test_a_file_is_described_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    write_items(path, [item("p")], Format.JSONL, has_weights=False)
+    write_items(path, [item("p")], Format.JSONL, Numbers())
     content = path.read_bytes()
     assert describe_file(path, 1) == {
         "rows": 1,

@@ -5,18 +5,18 @@ from dataclasses import replace
 import pytest
 
 from orpo.build.provenance import Item
-from orpo.build.rows import arrow_schema, require_one_form, row_of
+from orpo.build.rows import Numbers, arrow_schema, require_one_form, row_of
 from orpo.errors import DataError
 from tests.conversations import chat
 from tests.unit.build.items import item, single
 
 
 def identity(one: Item) -> str:
-    return row_of(one, has_weights=False)["id"]
+    return row_of(one, Numbers())["id"]
 
 
 def test_a_chat_becomes_lists_of_messages() -> None:
-    row = row_of(item(chat("Hi", "Yes?", "Why?", system="s"), "a", "b", "f:7"), has_weights=False)
+    row = row_of(item(chat("Hi", "Yes?", "Why?", system="s"), "a", "b", "f:7"), Numbers())
     assert row == {
         "prompt": [
             {"role": "system", "content": "s"},
@@ -33,7 +33,7 @@ def test_a_chat_becomes_lists_of_messages() -> None:
 
 
 def test_plain_text_stays_plain_and_a_single_response_is_a_completion() -> None:
-    assert row_of(item("p", " a", " b"), has_weights=False) | {"id": ""} == {
+    assert row_of(item("p", " a", " b"), Numbers()) | {"id": ""} == {
         "prompt": "p",
         "chosen": " a",
         "rejected": " b",
@@ -41,7 +41,7 @@ def test_plain_text_stays_plain_and_a_single_response_is_a_completion() -> None:
         "source": "f",
         "where": "f:1",
     }
-    row = row_of(single(chat("Q"), "a"), has_weights=False)
+    row = row_of(single(chat("Q"), "a"), Numbers())
     assert row["completion"] == [{"role": "assistant", "content": "a"}]
     assert "chosen" not in row
 
@@ -58,14 +58,14 @@ def test_the_id_depends_on_the_content_and_on_nothing_else() -> None:
 
 def test_a_weight_is_written_where_rows_have_one() -> None:
     one = Item(replace(item("p").example, weight=0.5), "f")
-    assert row_of(one, has_weights=True)["weight"] == 0.5
-    assert row_of(item("p"), has_weights=True)["weight"] == 1.0
-    assert "weight" not in row_of(item("p"), has_weights=False)
+    assert row_of(one, Numbers(weight=True))["weight"] == 0.5
+    assert row_of(item("p"), Numbers(weight=True))["weight"] == 1.0
+    assert "weight" not in row_of(item("p"), Numbers())
 
 
 def test_the_arrow_schema_is_the_same_for_all_rows_of_a_form() -> None:
     def schema(one: Item) -> str:
-        return str(arrow_schema(row_of(one, has_weights=True)))
+        return str(arrow_schema(row_of(one, Numbers(weight=True))))
 
     assert schema(item("p", "a")) == schema(item("", "c"))
     assert schema(item(chat("p"))) == schema(item(chat("a", "b", "c", system="s")))

@@ -22,12 +22,13 @@ Load = Callable[..., LoadedConfig]
 
 def test_every_leaf_says_where_it_came_from(load: Load) -> None:
     lines = dump_config(load(EXAMPLE, "data.train.split=train_prefs")).splitlines()
-    assert lines[:6] == [
+    assert lines[:7] == [
         "model:",
         "  name: HuggingFaceTB/SmolLM2-135M              # config.yaml:1",
         "  revision: null                                # default",
         "  dtype: float32                                # default",
         "  random_init: false                            # default",
+        "  quantization: null                            # default",
         "  lora: null                                    # default",
     ]
     assert "    split: train_prefs                          # command line" in lines

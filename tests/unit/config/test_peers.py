@@ -25,6 +25,8 @@ def test_no_key_of_ours_is_taken_for_another_tools() -> None:
         "alpha",  # LoRA's; also a word for ORPO's lambda
         "beta",  # DPO's; also a word for ORPO's lambda
         "label_smoothing",  # DPO's
+        "modules_to_save",  # PEFT's, and of `model.lora`
+        "optimizer",  # Axolotl's, and of `training`
     }
 
 
@@ -50,12 +52,16 @@ def test_no_key_of_ours_is_taken_for_another_tools() -> None:
         ("base_model", "model"),
         ("val_set_size", "data.eval"),
         ("lora_r", "model.lora.r"),
+        ("use_rslora", "model.lora.rslora"),
+        ("use_dora", "model.lora.dora"),
+        ("lora_modules_to_save", "model.lora.modules_to_save"),
+        ("optim", "training.optimizer"),
     ],
 )
 def test_well_known_keys_of_other_tools_get_ours(theirs: str, ours: str) -> None:
     assert f"`{ours}`" in explain_unknown(theirs, "").text
 
 
-@pytest.mark.parametrize("theirs", ["gradient_accumulation_steps", "max_prompt_length", "ref_model", "optim"])
+@pytest.mark.parametrize("theirs", ["gradient_accumulation_steps", "max_prompt_length", "ref_model"])
 def test_keys_without_counterpart_get_a_reason(theirs: str) -> None:
     assert explain_unknown(theirs, "training").text.startswith("not needed: ")

@@ -212,6 +212,14 @@ def test_pairs_keep_their_weights(layout: Layout) -> None:
 
 
 @every_layout
+def test_pairs_keep_their_margins(layout: Layout) -> None:
+    pairs = [replace(pair, margin=margin) for pair, margin in zip(PAIRS, (0.1, -4.0), strict=True)]
+    batch = collate(pairs, layout, pad_id=0, prompt_tokens=PromptTokens.NONE, weight=0.0)
+    assert batch.margin.dtype == torch.float32
+    assert batch.margin.tolist() == torch.tensor([0.1, -4.0]).tolist()
+
+
+@every_layout
 def test_reference_scores_are_passed_on_where_every_pair_has_them(layout: Layout) -> None:
     known = [replace(pair, reference=(-1.5 * i, -2.5)) for i, pair in enumerate(PAIRS)]
     batch = collate(known, layout, pad_id=0, prompt_tokens=PromptTokens.NONE)

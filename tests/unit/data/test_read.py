@@ -126,13 +126,29 @@ def test_a_source_without_one_usable_row_is_an_error_with_the_reasons(tmp_path: 
     )
     with pytest.raises(DataError) as caught:
         read_examples([PLAIN, SourceSpec(str(path))], role="train")
-    assert str(caught.value) == (
+    assert caught.value.message == (
         f"{path}: not one of 3 rows can be used; detected strings (`chosen` and `rejected` continue the "
         "text of `prompt`):\n"
         f"  2 identical responses (first: {path}:1)\n"
         f"  1 empty response (first: {path}:3)"
     )
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("row", "hint"),
+    [
+        ({"prompt": "a", "completion": "b", "label": True}, "are for objective.name: kto"),
+        ({"prompt": "a", "chosen": "b", "rejected": ""}, "The first row of each reason"),
+    ],
+)
+def test_what_to_do_about_rows_of_which_none_can_be_used(
+    tmp_path: Path, row: dict[str, Any], hint: str
+) -> None:
+    path = write_rows(tmp_path / "a.jsonl", [row])
+    with pytest.raises(DataError) as refused:
+        read_examples([SourceSpec(str(path))], role="train")
+    assert hint in (refused.value.hint or "")
 
 
 def test_a_corrupt_line_stops_the_reading(tmp_path: Path) -> None:

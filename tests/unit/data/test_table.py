@@ -16,8 +16,8 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 prompts = text | st.lists(
     st.builds(Message, st.sampled_from(["system", "user"]), text), min_size=1, max_size=3
 ).map(tuple)
-weights = st.floats(0.1, 10)
-examples = st.builds(Pair, prompts, text, text, text, weights) | st.builds(
+weights, margins = st.floats(0.1, 10), st.floats(-10, 10)
+examples = st.builds(Pair, prompts, text, text, text, weights, margins) | st.builds(
     Single, prompts, text, st.booleans(), text, weights
 )
 
@@ -61,6 +61,7 @@ def test_the_fingerprint_depends_on_texts_and_order_and_not_on_places() -> None:
         numbered("a"),
         numbered("a", (Message("user", "b"),)),
         table_of([first, replace(second, weight=2.0)]),
+        table_of([first, Pair("b", "yes", "no", "x", margin=2.0)]),
         table_of([first, Single("b", "yes", is_desirable=True, where="x")]),
         table_of([first, Single("b", "yes", is_desirable=False, where="x")]),
     ]

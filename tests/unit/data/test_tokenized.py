@@ -15,7 +15,7 @@ from orpo.data.tokenized import KEY_BYTES, SHARD_SCHEMA, Shard, ShardBuilder, Si
 PAIRS = [
     TokenizedPair((1, 2), (3, 4, 5), (6,), "a.jsonl:1"),
     TokenizedPair((7,), (8,), (), "a.jsonl:2", weight=0.5),
-    TokenizedPair((11, 12, 13), (14, 15), (16, 17, 18, 19), "a.jsonl:9", answers=((0, 1), (2, 3))),
+    TokenizedPair((11, 12, 13), (14, 15), (16, 17, 18, 19), "a.jsonl:9", 1.0, 0.25, ((0, 1), (2, 3))),
     TokenizedPair((20, 21), (), (22, 23), "b.jsonl:4", weight=3.0),
 ]
 STOPS = (5, 2, 5, 9)
@@ -81,6 +81,12 @@ def test_reference_scores_stay_with_their_pairs() -> None:
     scores = np.array([[-1, -2], [-3, 0], [-5, -6], [0, -8]], dtype=np.float32)
     scored = stored().with_references(scores).select([2, 1])
     assert [pair.reference for pair in scored] == [(-5.0, -6.0), (-3.0, 0.0)]
+
+
+def test_it_is_known_whether_there_are_margins() -> None:
+    assert stored().has_margins
+    assert not TokenizedPairs.of([shard(0, 2), shard(3, 4)], []).has_margins
+    assert not TokenizedPairs.of([], []).has_margins
 
 
 def test_no_pairs_are_an_empty_sequence() -> None:

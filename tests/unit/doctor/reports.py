@@ -7,10 +7,10 @@ import numpy as np
 from orpo.data import Pair, RowCounts, SourceReport
 from orpo.doctor.findings import Problem, Severity, example, found
 from orpo.doctor.lengths import summarise
-from orpo.doctor.rates import Rate
 from orpo.doctor.report import NotRun, Part, Report
 from orpo.doctor.signal import Signal
 from orpo.doctor.truncation import cuts
+from orpo.statistics.rates import Rate
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e[bold]x[/bold] &amp; \x00"
 

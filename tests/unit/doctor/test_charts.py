@@ -8,8 +8,8 @@ import pytest
 
 from orpo.doctor import charts
 from orpo.doctor.lengths import summarise
-from orpo.doctor.rates import Rate
 from orpo.doctor.truncation import cuts
+from orpo.statistics.rates import Rate
 
 LENGTHS = np.array([(10, 20, 30), (200, 1500, 40), (5, 600, 8)])
 CHARTS = {

@@ -14,6 +14,7 @@ from orpo.doctor.record import as_record
 from orpo.doctor.report import Report
 from orpo.doctor.request import Request
 from orpo.errors import ConfigError
+from tests import datafiles
 from tests.rows import rows, write_rows
 from tests.tiny import save_tiny_model
 
@@ -127,7 +128,7 @@ def test_nothing_but_single_responses_is_a_report_like_any_other(with_model: boo
     record = json.loads(json.dumps(as_record(report), allow_nan=False))
     assert record["parts"]["train"]["lengths"].keys() == {"prompt", "response"}
     page = as_page(report)
-    assert "train: 6 single responses, for the supervised term only" in page
+    assert "train: 6 single responses" in page
     assert "What predicts the label" not in page
 
 
@@ -139,6 +140,19 @@ def test_pairs_and_single_responses_are_counted_apart(tmp_path: Path) -> None:
     assert part.length_bias.trials <= 20
     assert [lengths.segment for lengths in part.lengths] == ["prompt", "chosen", "rejected", "response"]
     assert "train: 20 pairs, 8 single responses" in as_page(report)
+
+
+def test_labelled_responses_without_a_counterpart_are_examined_where_they_are_learnt_from(
+    tmp_path: Path,
+) -> None:
+    labelled = [{"prompt": f"{i} + {i} =", "completion": f" {2 * i}", "label": i % 3 > 0} for i in range(24)]
+    data = spec(datafiles.write_rows(tmp_path / "rows.jsonl", [*labelled, labelled[5]]))
+    model = str(save_tiny_model(tmp_path / "model"))
+    report = examine(Request(train=data, keep_unpaired=True, model=model, max_dropped=0.0))
+    assert not report.fatal
+    assert [(part.pairs, part.singles) for part in report.parts] == [(0, 25)]
+    assert checks(report) == {"duplicate_pairs": 1}
+    assert checks(examine(Request(train=data, max_dropped=0.0))) == {"unreadable": 1}
 
 
 def test_held_out_pairs_are_examined_and_their_rows_are_counted_once(tmp_path: Path) -> None:
@@ -163,6 +177,8 @@ def test_what_cannot_be_read_is_a_finding_and_the_rest_is_examined(tmp_path: Pat
     assert report.findings[0].problem.name == "unreadable"
     assert report.findings[0].use == "eval"
     assert [part.use for part in report.parts] == ["train"]
+    reasons = {missing.name: missing.reason for missing in report.not_run}
+    assert {reasons[problem.name] for problem, _ in CROSS_CHECKS} == {"needs what could not be read"}
 
 
 def test_if_nothing_can_be_read_the_model_is_not_looked_for(tmp_path: Path) -> None:
@@ -171,6 +187,9 @@ def test_if_nothing_can_be_read_the_model_is_not_looked_for(tmp_path: Path) -> N
     report = examine(Request(train=spec(broken), model=str(tmp_path / "nowhere"), max_dropped=0.2))
     assert report.fatal
     assert report.parts == ()
+    reasons = {missing.name: missing.reason for missing in report.not_run}
+    assert {reasons[problem.name] for problem in TOKEN_CHECKS} == {"needs what could not be read"}
+    assert {reasons[problem.name] for problem, _ in CROSS_CHECKS} == {"needs a config with data.eval"}
 
 
 def test_a_source_that_does_not_exist_is_the_users_mistake(tmp_path: Path) -> None:

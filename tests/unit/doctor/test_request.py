@@ -2,15 +2,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from orpo.batch import Rows
 from orpo.config import parse_config
 from orpo.data import SourceSpec
 from orpo.doctor.request import Request, request_for_config, request_for_source
+from orpo.objectives import OBJECTIVES
 
 
-def request(**data: Any) -> Request:
+def request(objective: str = "orpo", **data: Any) -> Request:
     config = {
         "model": {"name": "owner/model", "revision": "main"},
         "data": {"train": "a.jsonl", **data},
+        "objective": {"name": objective},
         "training": {"seed": 7},
         "output": "runs/x",
     }
@@ -42,3 +47,8 @@ def test_a_source_is_examined_as_training_pairs() -> None:
     assert request_for_source("a.jsonl", max_dropped=0.2) == Request(
         train=(SourceSpec("a.jsonl"),), max_dropped=0.2
     )
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_responses_without_a_counterpart_are_kept_where_the_objective_takes_them(name: str) -> None:
+    assert request(name).keep_unpaired is (OBJECTIVES[name].rows is Rows.RESPONSES)

@@ -6,8 +6,8 @@ import pytest
 
 from orpo.data.pairs import Pair
 from orpo.doctor import signal
-from orpo.doctor.rates import Rate
 from orpo.doctor.signal import signal_of_words, silence
+from orpo.statistics.rates import Rate
 from tests.conversations import pair
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from orpo.doctor.rates import Rate
 from orpo.doctor.table import as_table, contents, percent, summary
+from orpo.statistics.rates import Rate
 from tests.unit.doctor.reports import hostile_report
 
 
@@ -47,8 +47,8 @@ def test_severities_are_words_so_that_colours_are_not_needed() -> None:
     ("pairs", "singles", "expected"),
     [
         (3, 0, "3 pairs"),
-        (3, 2, "3 pairs, 2 single responses, for the supervised term only"),
-        (0, 2, "2 single responses, for the supervised term only"),
+        (3, 2, "3 pairs, 2 single responses"),
+        (0, 2, "2 single responses"),
     ],
 )
 def test_the_number_of_examples_of_each_kind_is_said(pairs: int, singles: int, expected: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import mpmath
 import pytest
 import torch
 from torch import Tensor
@@ -72,6 +73,13 @@ def oracle_pairs() -> list[oracles.TokenPair]:
     return result
 
 
+def preference_share(a_w: Any, a_l: Any) -> Any:
+    """The slopes of LAMBDA * L_OR at the two averages, beside L_NLL's, which is 1."""
+    wrong = 1 / (1 + mpmath.exp(oracles.log_odds_ratio(a_w, a_l)))
+    pull = LAMBDA * wrong * (1 / (1 - mpmath.exp(a_w)) + 1 / (1 - mpmath.exp(a_l)))
+    return pull / (1 + pull)
+
+
 @pytest.mark.parametrize("definition", ["paper", "trl"])
 def test_metrics_equal_the_papers_formulas(definition: Definition) -> None:
     pairs = oracle_pairs()
@@ -82,6 +90,8 @@ def test_metrics_equal_the_papers_formulas(definition: Definition) -> None:
         "nll_loss": oracles.orpo_loss(pairs, 0, definition),
         "log_odds_ratio": -oracles.mean([oracles.or_loss(a_w, a_l) for a_w, a_l in means]),
         "log_odds_chosen": oracles.mean(ratios),
+        "odds_saturated": 0.0,
+        "preference_share": oracles.mean([preference_share(a_w, a_l) for a_w, a_l in means]),
         "rewards/chosen": LAMBDA * oracles.mean([a_w for a_w, _ in means]),
         "rewards/rejected": LAMBDA * oracles.mean([a_l for _, a_l in means]),
         "rewards/margins": LAMBDA * oracles.mean([a_w - a_l for a_w, a_l in means]),

@@ -22,7 +22,7 @@ from orpo.data.pairs import TokenizedPair
 from orpo.modeling import head as head_module
 from orpo.modeling.head import FusedHead, ModuleHead, OutputHead, find_head
 from orpo.modeling.lora import add_lora
-from orpo.modeling.scorer import PairScorer, causal_model
+from orpo.modeling.scorer import PairScorer, unwrapped
 from orpo.ops.epilogue import LogitTransform
 from tests.tiny import tiny_llama
 
@@ -64,7 +64,7 @@ def sums_and_gradients(
 
 
 def assert_like_whole_logits(model: PreTrainedModel | PeftModel) -> None:
-    head = find_head(causal_model(model))
+    head = find_head(unwrapped(model))
     assert head is not None
     found, expected = sums_and_gradients(model, head), sums_and_gradients(model, None)
     assert found[1].keys() == expected[1].keys()
@@ -248,9 +248,9 @@ def test_a_changed_head_goes_through_its_own_forward_pass(
         monkeypatch.setattr(head_module, "CHUNK_BYTES", {"cpu": 1})
         monkeypatch.setattr(head_module, "MIN_ROWS", 1)
     model = adapted(**settings)
-    assert isinstance(find_head(causal_model(model)), ModuleHead)
+    assert isinstance(find_head(unwrapped(model)), ModuleHead)
     assert_like_whole_logits(model)
-    gradients = sums_and_gradients(model, find_head(causal_model(model)))[1]
+    gradients = sums_and_gradients(model, find_head(unwrapped(model)))[1]
     assert [name for name in gradients if "lm_head" in name]
     assert all(gradient.norm() > 0 for gradient in gradients.values())
 
@@ -259,7 +259,7 @@ def test_adapters_elsewhere_leave_a_plain_frozen_head() -> None:
     model = add_lora(
         tiny_llama(initializer_range=0.3).double(), r=2, alpha=4, dropout=0.0, target="all-linear"
     )
-    head = find_head(causal_model(model))
+    head = find_head(unwrapped(model))
     assert isinstance(head, FusedHead)
     assert not head.layer.weight.requires_grad
     assert_like_whole_logits(model)

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from orpo.errors import ConfigError
 from orpo.modeling.load import load_model
 from orpo.modeling.lora import add_lora
-from orpo.modeling.save import merged_weights, save_model
+from orpo.modeling.merge import merged_weights
+from orpo.modeling.save import save_model
 from tests.tiny import save_tiny_model
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])

@@ -27,7 +27,7 @@ def test_without_a_launcher_there_is_one_process_and_no_group() -> None:
         values = torch.tensor([1.0, 2.0])
         assert world.sum(values) is values
         assert values.tolist() == [1.0, 2.0]
-        assert world.smallest(3) == 3
+        assert world.smallest(3) == world.agree(3) == 3
         world.wait()
 
 

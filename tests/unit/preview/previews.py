@@ -41,7 +41,9 @@ class Texts:
     def tokenized(self) -> TokenizedPair:
         end = () if self.cut else (END,)
         chosen, rejected = (() if text is None else ids(text) + end for text in (self.chosen, self.rejected))
-        return TokenizedPair(ids(self.prompt), chosen, rejected, self.where, self.weight, self.answers)
+        return TokenizedPair(
+            ids(self.prompt), chosen, rejected, self.where, self.weight, answers=self.answers
+        )
 
 
 def stored(pairs: list[TokenizedPair]) -> TokenizedPairs:

@@ -9,7 +9,7 @@ import pytest
 from orpo.batch import Layout
 from orpo.data.collate import collate
 from orpo.data.pairs import TokenizedPair
-from orpo.objectives import ORPO
+from orpo.objectives import Objective, RewardModel
 from orpo.preview.terms import Terms, terms_of
 from tests.unit.preview.previews import EARLIER_ANSWERS, PAPER, TRL
 
@@ -20,7 +20,7 @@ UNDESIRABLE = TokenizedPair((1, 2), (), (3, 4), "a:3")
 NLL, PREFERENCE, BOTH = Terms.NLL, Terms.PREFERENCE, Terms.BOTH
 
 
-def terms(objective: ORPO, *pairs: TokenizedPair, layout: Layout = Layout.SHARED) -> list[Terms]:
+def terms(objective: Objective, *pairs: TokenizedPair, layout: Layout = Layout.SHARED) -> list[Terms]:
     """The terms of the scored tokens: of each pair its chosen, rejected and prompt tokens."""
     return terms_of(objective, collate(pairs, layout, pad_id=0, prompt_tokens=objective.prompt_tokens))
 
@@ -41,6 +41,15 @@ def test_trl_takes_the_prompt_but_its_first_token_into_the_nll(layout: Layout) -
 @pytest.mark.parametrize("layout", Layout)
 def test_with_all_turns_the_earlier_answers_are_in_the_nll(layout: Layout) -> None:
     assert terms(EARLIER_ANSWERS, PAIR, layout=layout) == [BOTH, BOTH, PREFERENCE, NLL, NLL]
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_a_reward_model_looks_at_the_last_token_of_each_response(layout: Layout) -> None:
+    other = TokenizedPair((1, 2), (3,), (4, 5, 6), "a:4")
+    assert terms(RewardModel(), PAIR, other, layout=layout) == [
+        *(Terms.NONE, PREFERENCE, PREFERENCE),
+        *(PREFERENCE, Terms.NONE, Terms.NONE, PREFERENCE),
+    ]
 
 
 def test_a_response_without_a_counterpart_is_in_the_nll_if_it_is_to_be_imitated() -> None:

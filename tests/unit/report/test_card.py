@@ -33,7 +33,7 @@ def definition(**changes: Any) -> dict[str, Any]:
             "title": "ORPO (arXiv)",
             "formula": "L = L_NLL + lambda * L_OR",
         },
-        "model": {"name": "owner/base", "commit": "abc", "lora": None},
+        "model": {"name": "owner/base", "is_reward_model": False, "commit": "abc", "lora": None},
         "data": {
             "train": [{"path": "owner/pairs", "split": "train_prefs", "fingerprint": "hub:1:2", **COUNTS}],
             "eval": [],
@@ -110,3 +110,27 @@ def test_local_paths_are_not_published() -> None:
 
 def test_without_held_out_pairs_the_card_says_so() -> None:
     assert "## Held-out pairs\n\nNone were given.\n" in model_card(definition(), [])
+
+
+def test_a_reward_models_card_says_how_good_a_judge_it_is() -> None:
+    assessment = {
+        "pairs": 300,
+        "accuracy": {"rate": 0.62, "low": 0.56, "high": 0.67},
+        "by_length": {"rule": "shorter wins", "rate": 0.58, "low": 0.5, "high": 0.6, "p_value": 0.2},
+        "fit_to_judge": False,
+        "calibration": {
+            "expected_error": 0.041,
+            "brier": 0.234,
+            "bins": [{"confidence": 0.61, "accuracy": 0.57, "pairs": 30}],
+        },
+    }
+    card = model_card(definition(model={"is_reward_model": True}), EVALUATIONS, assessment)
+    assert "# Reward model from owner/base\n" in card
+    assert front_matter(card)["pipeline_tag"] == "text-classification"
+    assert "Right on 62.0% of 300 pairs (95 % interval 56.0% to 67.0%)" in card
+    assert 'the rule "shorter wins" is right on 58.0% (p = 0.2). It should not judge other models' in card
+    assert "Expected calibration error 0.041, Brier score 0.234:" in card
+    assert "| 61.0% | 57.0% | 30 |\n" in card
+    without = model_card(definition(), EVALUATIONS, assessment | {"fit_to_judge": True, "calibration": None})
+    assert "It may judge other models." in without
+    assert "calibration" not in without

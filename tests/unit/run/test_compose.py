@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from orpo.config import load_config
 from orpo.errors import ConfigError, ResourceError
@@ -113,14 +119,57 @@ def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(b
     assert not base.with_name("run").exists()
 
 
-def test_low_precision_weights_are_trained_with_a_warning(
-    base: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_bfloat16_weights_are_updated_as_float32(base: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="orpo"):
         result = run(base, "model.dtype=bfloat16")
     assert "bfloat16 products" in caplog.text
-    assert "updates smaller than its resolution are lost" in caplog.text
+    assert "bfloat16 weights are updated as float32" in caplog.text
     assert {parameter.dtype for parameter in result.model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("given", "warned"), [((), True), (("training.learning_rate=1e-4",), False)])
+def test_adapters_at_the_default_learning_rate_get_a_warning(
+    base: Path, given: tuple[str, ...], warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = {
+        "model": {"name": str(base), "lora": {"r": 2}},
+        "data": {"train": "rows"},
+        "training": {"batch_size": 8, "max_steps": 1},
+        "output": str(base.with_name("run")),
+    }
+    with caplog.at_level(logging.WARNING, logger="orpo"):
+        train(config, overrides=given, train_rows=rows(16))
+    assert ("adapters usually take 1e-4 to 2e-4" in caplog.text) == warned
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("model.quantization=nf4",), "nf4 weights cannot be trained, and model.lora is not set"),
+        (
+            ("model.quantization=nf4", "model.lora.r=2", "model.random_init=true"),
+            "nf4 is for pretrained weights, not model.random_init",
+        ),
+    ],
+)
+def test_weights_that_would_be_trained_or_drawn_are_not_quantised(
+    base: Path, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run(base, *overrides)
+    assert not base.with_name("run").exists()
+
+
+def test_qlora_from_a_config_to_a_merged_model(base: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    result = run(
+        base, "model.quantization=nf4", "model.lora.r=2", "model.lora.dora=true", "model.lora.merge=true"
+    )
+    merged = AutoModelForCausalLM.from_pretrained(result.path / "model", dtype=torch.float32)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        expected = result.model.eval()(input_ids=ids).logits
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_random_weights_follow_the_seed_and_not_the_pretrained_ones(base: Path) -> None:

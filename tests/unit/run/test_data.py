@@ -14,7 +14,7 @@ from orpo.config import DataSection
 from orpo.data.pairs import TokenizedPair
 from orpo.errors import ConfigError, DataError
 from orpo.modeling.load import LoadedModel, LoadedTokenizer, load_model, load_without_weights
-from orpo.objectives import ORPO, Objective
+from orpo.objectives import ORPO, Objective, RewardModel
 from orpo.run.data import PreparedData, cache_folder, prepare_data
 from tests.rows import rows, write_rows
 from tests.tiny import save_tiny_model
@@ -93,6 +93,18 @@ def test_transcripts_are_messages_unless_there_is_no_template(folder: Path, temp
     assert data.template.name == used
     text = source.tokenizer.decode([*data.train[0].prompt, *data.train[0].chosen])
     assert text == "\n\nHuman: 0?\n\nAssistant: yes</s>"
+
+
+@pytest.mark.parametrize(("objective", "said"), [(ORPO(), 1), (RewardModel(), 0)])
+def test_margins_that_the_objective_does_not_use_are_mentioned_once(
+    objective: Objective, said: int, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = [row | {"margin": i} for i, row in enumerate(rows(8))]
+    with caplog.at_level(logging.INFO, logger="orpo"):
+        data = prepare(folder, given, objective=objective, eval=0.25)
+    assert sorted(pair.margin for part in (data.train, data.eval or ()) for pair in part) == [*range(8)]
+    message = "margins of the pairs are not used: only a reward model's loss has them"
+    assert caplog.messages.count(message) == said
 
 
 def test_what_became_of_the_rows_is_said_with_an_example_in_harmless_characters(

@@ -39,6 +39,7 @@ def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
         "layout": "shared",
         "head": "fused",
         "compile": False,
+        "threads": 1,
         "max_tokens": 4096,
     }
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,13 +56,16 @@ def test_scores_are_those_of_a_live_frozen_copy() -> None:
     np.testing.assert_allclose(reference(model).score(PAIRS), by_frozen_copy(frozen, list(PAIRS)), rtol=1e-5)
 
 
-def test_with_adapters_the_reference_is_the_model_without_them() -> None:
+@pytest.mark.parametrize(
+    "kind", [{}, {"dora": True}, {"rslora": True}, {"modules_to_save": ["lm_head", "embed_tokens"]}]
+)
+def test_with_adapters_the_reference_is_the_model_without_them(kind: dict[str, Any]) -> None:
     model = tiny_llama(initializer_range=0.2)
     frozen = copy.deepcopy(model)
-    adapted = add_lora(model, r=2, alpha=4, dropout=0.0, target="all-linear")
+    adapted = add_lora(model, r=2, alpha=4, dropout=0.0, target="all-linear", **kind)
     with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_" in name:
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
                 parameter.normal_()
     found = reference(adapted).score(PAIRS)
     np.testing.assert_allclose(found, by_frozen_copy(frozen, list(PAIRS)), rtol=1e-5)
@@ -71,7 +75,7 @@ def test_known_scores_are_read_and_not_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = reference(tiny_llama(), tmp_path).score(PAIRS)
-    monkeypatch.setattr(module, "response_log_probs", None)
+    monkeypatch.setattr(module, "score_responses", None)
     with caplog.at_level(logging.INFO, logger="orpo"):
         again = reference(tiny_llama(), tmp_path).score(PAIRS)
     assert np.array_equal(first, again)

@@ -50,3 +50,18 @@ def test_rows_of_which_none_can_be_used_are_refused() -> None:
     lonely = tokenized(replace(pair, rejected=()) for pair in random_pairs(3))
     with pytest.raises(DataError, match=r"train: DPO learns from pairs of .*none of 3 rows is one"):
         usable("train", lonely, DPO())
+
+
+def test_rows_without_a_contrast_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    desirable = tokenized(replace(pair, rejected=()) for pair in random_pairs(3))
+    undesirable = tokenized(replace(pair, chosen=()) for pair in random_pairs(4))
+    with caplog.at_level(logging.WARNING, logger="orpo"):
+        usable("train", random_pairs(3), KTO())
+        usable("train", random_pairs(3, mixed=True), ORPO())
+        assert not caplog.messages
+        usable("train", undesirable, KTO())
+        usable("train", desirable, ORPO())
+    assert caplog.messages == [
+        "train: all 4 responses are undesirable ones: there is no contrast to learn",
+        "train: 0 pairs and 3 single responses, which join the supervised term only",
+    ]

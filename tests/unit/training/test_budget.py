@@ -20,7 +20,7 @@ from orpo.batch import Layout
 from orpo.data.batching import tokens_held
 from orpo.errors import ResourceError
 from orpo.modeling.lora import add_lora
-from orpo.modeling.scorer import causal_model
+from orpo.modeling.scorer import unwrapped
 from orpo.ops.distributed import World
 from orpo.ops.memory import MicroBatchMemoryError, memory_meter
 from orpo.training import budget
@@ -72,12 +72,12 @@ def exhaust(*_: object) -> None:
 
 def embedding(loop: TrainingLoop) -> torch.nn.Module:
     """The layer that every forward pass begins with."""
-    return causal_model(loop._model).get_input_embeddings()
+    return unwrapped(loop._model).get_input_embeddings()
 
 
 def final_norm(loop: TrainingLoop) -> torch.nn.Module:
     """The layer that every forward pass of the decoder ends with, and its backward pass begins with."""
-    return causal_model(loop._model).get_submodule("model.norm")
+    return unwrapped(loop._model).get_submodule("model.norm")
 
 
 # Choosing
@@ -153,7 +153,7 @@ def test_a_pass_of_the_chosen_size_fits_in_the_memory_that_there_was(
     batch = loop._batches.take(longest_first[:number])
     largest = loop._batches.micro_batch(batch.pairs)
     assert largest.input_ids.numel() > 0.9 * change.tokens
-    for parameter in loop._parameters:
+    for parameter in loop._parameters.values():
         parameter.grad = torch.zeros_like(parameter)
     held = memory_meter(CPU)(lambda: loop._gradient_step([largest], batch.totals, lambda: None))
     needed = held + unallocated_bytes(loop._optimizer)
@@ -163,7 +163,7 @@ def test_a_pass_of_the_chosen_size_fits_in_the_memory_that_there_was(
 
 def test_what_the_first_step_adds_is_known_before_it() -> None:
     loop = make_loop(max_tokens=1000, max_steps=1)
-    gradients = sum(p.nbytes for p in loop._parameters)
+    gradients = sum(p.nbytes for p in loop._parameters.values())
     loop.run()
     moments = [value for state in loop._optimizer.state.values() for value in state.values() if value.ndim]
     assert unallocated_bytes(loop._optimizer) == gradients + sum(value.nbytes for value in moments)

@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from orpo.errors import ConfigError
+from orpo.rundir import RunDirectory
 from orpo.training.callbacks import tracker_callbacks
 from tests.loops import make_loop
 
@@ -133,11 +134,13 @@ def test_should_epoch_stop_goes_on_with_the_next_epoch() -> None:
     assert recorder.counts["on_epoch_begin"] == 2
 
 
-def test_should_log_evaluate_and_save_are_honoured() -> None:
+def test_should_log_evaluate_and_save_are_honoured(tmp_path: Path) -> None:
     recorder, saved = Recorder(), []
     loop = make_loop(
         evaluate=lambda on_forward: {"loss": 1.0},
         save=lambda: saved.append(True),
+        run_dir=tmp_path,
+        checkpoint_every=None,
         max_steps=4,
         log_every=100,
         callbacks=[
@@ -148,7 +151,8 @@ def test_should_log_evaluate_and_save_are_honoured() -> None:
         ],
     )
     loop.run()
-    assert saved == [True, True], "at the flag and at the end"
+    assert saved == [True], "the model is written at the end; `should_save` asks for a checkpoint"
+    assert RunDirectory(tmp_path).checkpoints.steps() == [2]
     assert recorder.counts["on_save"] == 1
     assert [step for step, _ in loop.evaluations] == [0, 3, 4]
     assert recorder.counts["on_log"] == 3 + 2
@@ -171,6 +175,7 @@ def test_flags_set_at_the_end_of_an_epoch_are_honoured(tmp_path: Path) -> None:
         run_dir=tmp_path,
         epochs=3,
         log_every=100,
+        checkpoint_every=None,
         callbacks=[EpochEnd(), recorder],
     )
     loop.run()

@@ -29,6 +29,8 @@ METRICS = {
     "nll_loss",
     "log_odds_ratio",
     "log_odds_chosen",
+    "odds_saturated",
+    "preference_share",
     "rewards/chosen",
     "rewards/rejected",
     "rewards/margins",
@@ -282,7 +284,7 @@ def host_syncs(loop: TrainingLoop) -> int:
 
 @pytest.mark.parametrize("layout", [Layout.SHARED, Layout.PACKED])
 @pytest.mark.parametrize(
-    "settings", [{}, {"max_grad_norm": None}, {"precision": "bfloat16"}, {"schedule": "linear"}], ids=str
+    "settings", [{}, {"max_grad_norm": None}, {"precision": "bfloat16"}, {"precision": "float16"}], ids=str
 )
 def test_the_host_waits_for_the_device_once_per_logging_step_and_else_never(
     layout: Layout, settings: dict[str, Any]

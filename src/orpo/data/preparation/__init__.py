@@ -2,7 +2,7 @@
 
 from orpo.data.preparation.cache import PreparedSource, prepare_source
 from orpo.data.preparation.recipe import Reading, Recipe, Tokenization
-from orpo.data.preparation.sealed import replace_file, storing
+from orpo.data.preparation.storing import storing
 
 __all__ = [
     "PreparedSource",
@@ -10,6 +10,5 @@ __all__ = [
     "Recipe",
     "Tokenization",
     "prepare_source",
-    "replace_file",
     "storing",
 ]

@@ -21,13 +21,14 @@ from filelock import FileLock, Timeout
 from orpo.data.pairs import RowCounts
 from orpo.data.preparation.entry import PreparedSource, read_entry, write_entry
 from orpo.data.preparation.recipe import Recipe
-from orpo.data.preparation.sealed import DamagedError, storing
+from orpo.data.preparation.storing import storing
 from orpo.data.preparation.workers import Workers
 from orpo.data.read import SourceStream
 from orpo.data.shards import tokenize_examples
 from orpo.data.table import ExampleTable, fingerprint_examples, to_arrow
 from orpo.data.tokens import PairTokenizer
 from orpo.errors import ResourceError
+from orpo.files import DamagedError
 
 log = logging.getLogger(__name__)
 

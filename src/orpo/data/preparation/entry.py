@@ -12,7 +12,6 @@ from typing import Any
 
 from orpo.data.pairs import Example, RowCounts
 from orpo.data.preparation.recipe import Recipe
-from orpo.data.preparation.sealed import read_sealed, storing, write_sealed
 from orpo.data.preparation.shardfiles import (
     ShardRecord,
     check_shard,
@@ -22,12 +21,14 @@ from orpo.data.preparation.shardfiles import (
     forget_records,
     map_shard,
 )
+from orpo.data.preparation.storing import storing
 from orpo.data.preparation.workers import Workers, choose_workers, in_order, shard_writer
 from orpo.data.read import SourceStream
 from orpo.data.shards import cut_into_shards, require_something
 from orpo.data.table import SourceReport, to_example, to_row
 from orpo.data.tokenized import TokenizedPairs
 from orpo.data.tokens import PairTokenizer
+from orpo.files import read_sealed, write_sealed
 
 MANIFEST = "manifest.json"
 

@@ -18,7 +18,7 @@ from orpo.data.tokens import PairTokenizer, Truncation
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 1
+FORMAT = 2
 """Grows when what is stored, or how, changes."""
 
 _CODE = ("orpo", "tokenizers", "transformers", "jinja2")

@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from orpo.data.pairs import Example, RowCounts
-from orpo.data.preparation.sealed import DamagedError, read_sealed, replace_file, storing, write_sealed
+from orpo.data.preparation.storing import storing
 from orpo.data.shards import tokenize_shard
 from orpo.data.tokenized import SHARD_SCHEMA, Shard
 from orpo.data.tokens import PairTokenizer
+from orpo.files import DamagedError, read_sealed, replace_file, sha256_of, write_sealed
 
 _RECORD = ".record.json"
 """How the names of records end."""
@@ -106,8 +107,7 @@ def check_shard(folder: Path, record: ShardRecord) -> None:
     """
     path = folder / record.name
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = sha256_of(path)
     except OSError as error:
         raise DamagedError(f"{record.name}: {error.strerror or error}") from None
     if sha256 != record.sha256:

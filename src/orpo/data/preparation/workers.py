@@ -27,6 +27,7 @@ from orpo.data.pairs import Example
 from orpo.data.preparation.shardfiles import ShardRecord, write_shard
 from orpo.data.tokens import PairTokenizer
 from orpo.errors import ResourceError
+from orpo.interruption import SIGNALS
 
 Batch = TypeVar("Batch")
 Workers = int | Literal["auto"]
@@ -138,20 +139,21 @@ def _submit(
 
 @contextmanager
 def _apart() -> Generator[None]:
-    """Processes that are started meanwhile know neither Ctrl-C nor the script that runs.
+    """Processes that are started meanwhile know neither signals that ask to end nor the script that runs.
 
-    Ctrl-C is for the process that reads.  The script would be imported, to find what is defined there;
-    nothing of it is needed, and one that does not expect that would begin again from the start.
+    Such a signal is for the process that reads; the others end with it.  The script would be imported, to
+    find what is defined there; nothing of it is needed, and one that does not expect that would begin again
+    from the start.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         if sys.platform != "win32":
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         sys.modules["__main__"] = main
 
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
-from orpo.data.columns import column_types
+from orpo.data.columns import column_types, number_of
 from orpo.data.mapping import mapping_hint
 from orpo.data.rows import Row
 from orpo.data.schemas.base import Layout, Schema
-from orpo.data.schemas.mapped import mapped_schema
+from orpo.data.schemas.mapped import mapped_schema, says_only_numbers
+from orpo.data.schemas.numbered import MARGIN, NUMBERS, Number, Numbered, numbers_of, without
 from orpo.data.schemas.registry import SCHEMAS
-from orpo.data.schemas.weighted import Weighted, without
 from orpo.data.spec import Policy, Role, SourceSpec
 from orpo.errors import ConfigError, DataError
 from orpo.text import printable
@@ -37,9 +37,9 @@ def choose_schema(rows: Sequence[Row], name: str, spec: SourceSpec, role: Role) 
         if mapped is not None:
             return mapped
     detected = _detected(rows)
-    weight = _weight_column(spec)
-    if detected is None and weight is not None:
-        detected = _detected([Row(row.where, without(row.values, weight)) for row in rows])
+    if detected is None:
+        columns = _declared(spec).values()
+        detected = _detected([Row(row.where, without(row.values, *columns)) for row in rows])
     if detected is not None:
         return detected
     found = {printable(column): printable(types) for column, types in column_types(rows).items()}
@@ -58,8 +58,15 @@ def choose_schema(rows: Sequence[Row], name: str, spec: SourceSpec, role: Role) 
     )
 
 
-def choose_layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> Layout:
-    """The layout for the criterion and the weights that the user chose, options checked against it.
+def choose_layout(schema: Schema, rows: Sequence[Row], name: str, spec: SourceSpec, role: Role) -> Layout:
+    """The layout for the criterion that the user chose, with weights and margins, options checked against it.
+
+    Args:
+        schema: what `choose_schema` gave.
+        rows: see `choose_schema`.
+        name: see `choose_schema`.
+        spec: see `choose_schema`.
+        role: see `choose_schema`.
 
     Raises:
         DataError: rows have several judgements and none is chosen.
@@ -67,8 +74,9 @@ def choose_layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> La
     """
     layout = _layout(schema, name, spec, role)
     _require_meaning(layout, schema, name, spec)
-    weight = _weight_column(spec)
-    return layout if weight is None else Weighted(layout, weight)
+    for number, column in (_declared(spec) | _found(layout, rows, spec)).items():
+        layout = Numbered(layout, number, column)
+    return layout
 
 
 def _require_meaning(layout: Layout, schema: Schema, name: str, spec: SourceSpec) -> None:
@@ -86,11 +94,11 @@ def _require_meaning(layout: Layout, schema: Schema, name: str, spec: SourceSpec
                 f"{name}: `{option}` has no meaning for {schema.title}: {_NEEDS[option]}",
                 hint=f"Remove `{option}`.",
             )
-    if layout.joins_rows and _weight_column(spec) is not None:
+    for number in _declared(spec) if layout.joins_rows else ():
         raise ConfigError(
-            f"{name}: `columns.weight` has no meaning for {schema.title}: several rows make a pair, each "
-            "with a weight of its own",
-            hint="Remove `weight`.",
+            f"{name}: `columns.{number.key}` has no meaning for {schema.title}: several rows make a pair, "
+            f"each with a {number.key} of its own",
+            hint=f"Remove `{number.key}`.",
         )
 
 
@@ -127,15 +135,27 @@ def _layout(schema: Schema, name: str, spec: SourceSpec, role: Role) -> Layout:
     )
 
 
-def describe(schema: Schema, spec: SourceSpec) -> str:
-    """A schema in words, with the criterion and the weights that the user chose."""
-    weight = _weight_column(spec)
-    weights = None if weight is None else f"weights in `{weight}`"
-    return ", ".join(filter(None, (schema.title, spec.criterion, weights)))
+def describe(schema: Schema, layout: Layout, spec: SourceSpec) -> str:
+    """A schema in words, with the criterion that the user chose, and where weights and margins are."""
+    numbers = (f"{one.number.key}s in `{one.column}`" for one in numbers_of(layout))
+    return ", ".join(filter(None, (schema.title, spec.criterion, *numbers)))
 
 
-def _weight_column(spec: SourceSpec) -> str | None:
-    return None if spec.columns is None else spec.columns.get("weight")
+def _declared(spec: SourceSpec) -> dict[Number, str]:
+    """The columns of numbers that the user named."""
+    columns = spec.columns or {}
+    return {number: columns[number.key] for number in NUMBERS if columns.get(number.key) is not None}
+
+
+def _found(layout: Layout, rows: Sequence[Row], spec: SourceSpec) -> dict[Number, str]:
+    """The column of margins by its usual name, where that is left to the names and all rows have a number."""
+    column = MARGIN.key
+    taken = {*layout.columns, *_declared(spec).values()}
+    is_open = spec.columns is None or (says_only_numbers(spec.columns) and MARGIN not in _declared(spec))
+    if not is_open or layout.joins_rows or column in taken:
+        return {}
+    has_numbers = all(number_of(row.values.get(column)) is not None for row in rows)
+    return {MARGIN: column} if has_numbers else {}
 
 
 def _detected(rows: Sequence[Row]) -> Schema | None:

@@ -11,7 +11,8 @@ It has one of four forms, each with `prompt` or `messages`, and `system` where t
 In the first two forms, a `prompt` of text is continued by responses of text; else, and always with
 `messages`, it makes a chat: a list of messages, or the text of the user's turn.
 
-`weight`, a column of numbers above 0, goes with each form, or alone where the columns' names tell the rest.
+`weight`, a column of numbers above 0, goes with each form, and `margin`, one of how much better the chosen
+response is, with each that makes pairs of a row; or they stand alone, where the columns' names tell the rest.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from orpo.data.rows import Row
 from orpo.data.schemas.base import TIE, Layout, Schema, only
 from orpo.data.schemas.compared import FIRST, SECOND, TIED, Compared, Labels
 from orpo.data.schemas.context import Context
+from orpo.data.schemas.numbered import NUMBERS
 from orpo.data.schemas.paired import Paired
 from orpo.data.schemas.scored import Listed
 from orpo.data.schemas.single import Answered
@@ -33,7 +35,6 @@ from orpo.errors import ConfigError
 from orpo.text import printable
 
 _CONTEXT = ("prompt", "messages", "system")
-_WEIGHT = "weight"
 _FORMS = {
     "chosen": ("chosen", "rejected"),
     "response": ("response", "label"),
@@ -43,19 +44,20 @@ _FORMS = {
 _OPTIONAL = ("label",)
 _COLUMN_KEYS = (
     *(*_CONTEXT, "chosen", "rejected", "response", "label", "responses", "preferred", "candidates"),
-    _WEIGHT,
+    *(number.key for number in NUMBERS),
 )
 _VERDICTS: dict[Any, float] = {0: FIRST, 1: SECOND, TIE: TIED}
 
 _HINT = (
     "The forms are {prompt, chosen, rejected}, {prompt, response} with or without label, {prompt, responses: "
     "[a, b], preferred, values: {label: 0, label: 1, label: tie}} and {prompt, candidates, text, score or "
-    "rank}; `messages` in place of `prompt` makes a chat, and `system` and `weight` may be added."
+    "rank}; `messages` in place of `prompt` makes a chat, and `system` and `weight` may be added, and "
+    "`margin` to pairs."
 )
 
 
 def mapped_schema(columns: Mapping[str, Any], rows: Sequence[Row], name: str) -> Schema | None:
-    """The schema that `columns` describe; None if they say nothing but which column holds weights.
+    """The schema that `columns` describe; None if they say nothing but which columns hold numbers.
 
     Args:
         columns: see above; keys with None count as absent.
@@ -66,14 +68,20 @@ def mapped_schema(columns: Mapping[str, Any], rows: Sequence[Row], name: str) ->
         ConfigError: with everything that is wrong.
     """
     given = {key: value for key, value in columns.items() if value is not None}
-    is_weight_alone = given.keys() == {_WEIGHT}
-    problems = [*(() if is_weight_alone else _form_problems(given)), *_value_problems(given)]
+    has_no_form = says_only_numbers(columns)
+    problems = [*(() if has_no_form else _form_problems(given)), *_value_problems(given)]
     problems = problems or [*_column_problems(given, rows)]
     if problems:
         raise ConfigError("\n".join([f"{name}: `columns` is wrong:", *_indented(problems)]), hint=_HINT)
-    if is_weight_alone:
+    if has_no_form:
         return None
     return Schema("columns", "as the source's `columns` say", lambda values: True, only(_layout(given)))
+
+
+def says_only_numbers(columns: Mapping[str, Any]) -> bool:
+    """Whether `columns` name a weight or a margin, and leave the rest to the names of the columns."""
+    given = {key for key, value in columns.items() if value is not None}
+    return bool(given) and given <= {number.key for number in NUMBERS}
 
 
 def _layout(given: Mapping[str, Any]) -> Layout:
@@ -114,8 +122,9 @@ def _form_problems(given: Mapping[str, Any]) -> Iterator[str]:
     for one, other in (("prompt", "messages"), ("score", "rank")):
         if one in given and other in given:
             yield f"`{one}` and `{other}` exclude each other"
+    numbers = [number.key for number in NUMBERS if not (number.of_pairs and starts[0] == "response")]
     for key in given:
-        if key not in (*_CONTEXT, *form, _WEIGHT):
+        if key not in (*_CONTEXT, *form, *numbers):
             yield f"`{key}` is not one of the keys"
 
 

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from orpo.data.preparation import shardfiles
-from orpo.data.preparation.sealed import replace_file
 from orpo.data.shards import tokenize_shard
 from orpo.errors import DataError, ResourceError
+from orpo.files import replace_file
 from tests.rows import write_rows
 from tests.unit.data.preparation.making import Refusing, entry_of, prepare, started, wait_until
 

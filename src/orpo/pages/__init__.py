@@ -1,0 +1,1 @@
+"""What the HTML pages of the package have in common: one file each, without script and network."""

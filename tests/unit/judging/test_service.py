@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from orpo.errors import ConfigError
+from orpo.judging.service import parameters
+
+
+def test_parameters_are_added_changed_and_removed() -> None:
+    assert parameters("{}") == {"temperature": 0, "max_tokens": 1024}
+    assert parameters('{"max_tokens": null, "seed": 1, "temperature": 0.5}') == {
+        "temperature": 0.5,
+        "seed": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"stream": true, "n": 2}', "cannot set n, stream"),
+    ],
+)
+def test_what_is_no_set_of_parameters_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parameters(text)
