@@ -69,6 +69,7 @@ SYSTEMS = {
     "ipo": System({"name": "ipo", "beta": 0.1}, from_sft=True, forward_passes=1),
     "simpo": System({"name": "simpo", "beta": 2.0, "gamma_beta_ratio": 0.5}, from_sft=True),
     "kto": System({"name": "kto", "beta": 0.1}, from_sft=True, rows_per_pair=2, forward_passes=3),
+    "reward": System({"name": "reward"}),
 }
 
 
@@ -259,12 +260,14 @@ def results(experiment: Experiment, name: str, seed: int) -> tuple[float | None,
     system, record = SYSTEMS[name], experiment.runs[f"{name} seed {seed}"]
     phases = [experiment.runs[f"half sft seed {seed}"]] if system.from_sft else []
     before, after = (phases or [record])[0]["eval"]["first"], record["eval"]["last"]
-    chosen, rejected = (after[key] - before[key] for key in ("logps/chosen", "logps/rejected"))
     visited = sum(phase["tokens"] for phase in phases) + record["tokens"]
     flops = PARAMETERS * (6 * visited + 2 * system.forward_passes * record["tokens"])
+    if "logps/chosen" not in after:  # a reward model predicts no tokens
+        return (None, after["rewards/accuracies"], None, None, None, None, flops / 1e15)
+    chosen, rejected = (after[key] - before[key] for key in ("logps/chosen", "logps/rejected"))
     return (
         after["logps/accuracies"],
-        after.get("rewards/accuracies"),
+        after["rewards/accuracies"],
         chosen,
         rejected,
         chosen - rejected,

@@ -122,7 +122,8 @@ MODEL = "text (its `name`) or a mapping with keys such as `name`"
         ),
         (
             "objective: {name: dppo}",
-            '`objective.name`: expected `orpo`, `sft`, `dpo`, `ipo`, `simpo` or `kto`, got the text "dppo"',
+            "`objective.name`: expected `orpo`, `sft`, `dpo`, `ipo`, `simpo`, `kto` or `reward`, "
+            'got the text "dppo"',
         ),
         ("objective: {beta: 0.1}", "unknown key `objective.beta`: it is `objective.lambda` here"),
         ("training: [a]", '`training`: expected a mapping with keys such as `batch_size`, got ["a"]'),

@@ -62,6 +62,7 @@ def test_without_a_near_key_those_of_the_section_are_listed() -> None:
     explained = explain_unknown("zzz", "objective")
     assert explained.text == (
         "the keys here are `name`, `definition`, `nll_turns`, `lambda`, `contrast`, "
-        "`beta`, `label_smoothing`, `gamma_beta_ratio`, `desirable_weight`, `undesirable_weight`"
+        "`beta`, `label_smoothing`, `gamma_beta_ratio`, `desirable_weight`, `undesirable_weight`, "
+        "`margin`, `center_rewards_coefficient`"
     )
     assert explained.meant is None
