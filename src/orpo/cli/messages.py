@@ -83,6 +83,8 @@ def one_clear_message(resume: str = "") -> Generator[None]:
 def quiet_libraries() -> None:
     """Ask libraries that are not yet imported to be quiet; a user who set these variables has the say."""
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # else one message for each retry of each request
+    # PEFT imports it wherever it is installed, and it tells of kernels that it could not load.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers heeds it too

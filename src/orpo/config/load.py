@@ -28,6 +28,9 @@ MAX_BYTES = 64 * 1024
 DEFAULT = "default"
 """The provenance of a value that nobody gave."""
 
+_OF_DATA = {".jsonl", ".csv", ".parquet", ".gz", ".zst"}
+"""Endings of files that are never a configuration."""
+
 _START = "A configuration needs at least `model`, `data.train` and `output`."
 
 
@@ -54,6 +57,11 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
         ConfigError: naming every mistake with its line, or what is wrong with the file.
     """
     source = os.fspath(path)
+    if Path(path).suffix in _OF_DATA:
+        raise ConfigError(
+            f"{source}: expected a configuration in YAML, and by its name this is data",
+            hint=f"Name it in a configuration, as `data.train`. {_START}",
+        )
     text = _read(Path(path))
     tree, problems = parse_yaml(text, lambda line: Origin(source, line))
     if problems and not isinstance(tree, Table):

@@ -195,7 +195,12 @@ def _too_big(locate: Callable[[int], Origin]) -> Problem:
 def _syntax(error: Any, locate: Callable[[int], Origin]) -> Problem:
     parts = [str(part) for part in (error.problem, error.context) if part]
     mark = error.problem_mark or error.context_mark
-    hint = "YAML is indented with spaces, not with tabs." if "'\\t'" in parts[0] else None
+    tabs = "'\\t'" in parts[0]
+    hint = (
+        "YAML is indented with spaces, not with tabs."
+        if tabs
+        else "Each line is `key: value`; keys of one mapping begin in the same column."
+    )
     return Problem(locate(mark.line + 1), f"not valid YAML: {_QUOTED.sub(_unquote, ', '.join(parts))}", hint)
 
 

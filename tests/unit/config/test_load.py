@@ -208,3 +208,11 @@ def test_loading_a_configuration_imports_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "train.parquet", "pairs.jsonl.gz"])
+def test_data_in_the_place_of_a_configuration_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{name}: expected a configuration in YAML") as caught:
+        load_config(tmp_path / name)
+    assert "`data.train`" in str(caught.value.hint)
