@@ -3,7 +3,8 @@
 
     python benchmarks/objectives.py run alpaca      # 800 judgements of AlpacaEval, short pairs
     python benchmarks/objectives.py run hh          # 1,000 pairs of HH harmless
-    python benchmarks/objectives.py table           # learning rates and results, as Markdown
+    python benchmarks/objectives.py speed hh        # pairs/s and memory of each, on an otherwise idle machine
+    python benchmarks/objectives.py table           # learning rates, results and speed, as Markdown
 
 The model is `base6m`.  The budget is one gradient visit per pair, all phases included: what starts from a
 supervised model spends half of it on that.  The learning rate is the one with the lowest loss of the
@@ -18,11 +19,15 @@ import argparse
 import json
 import math
 import os
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,8 +165,6 @@ def fit(
     output: Path,
 ) -> Record:
     """One run, and what is kept of it."""
-    import shutil
-
     from rich.console import Console
 
     from orpo import train
@@ -246,7 +249,7 @@ def table(data: str) -> None:
     print(f"\n## {data}: {PAIRS[data]} pair-visits, {len(SEEDS)} seeds, mean ± standard deviation\n")
     print(
         "| objective | accuracy by log-prob | by own reward | chosen, change | rejected, change "
-        "| margin, change | NLL | PFLOP |"
+        "| margin, change | NLL | TFLOP |"
     )
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
@@ -263,7 +266,7 @@ def results(experiment: Experiment, name: str, seed: int) -> tuple[float | None,
     visited = sum(phase["tokens"] for phase in phases) + record["tokens"]
     flops = PARAMETERS * (6 * visited + 2 * system.forward_passes * record["tokens"])
     if "logps/chosen" not in after:  # a reward model predicts no tokens
-        return (None, after["rewards/accuracies"], None, None, None, None, flops / 1e15)
+        return (None, after["rewards/accuracies"], None, None, None, None, flops / 1e12)
     chosen, rejected = (after[key] - before[key] for key in ("logps/chosen", "logps/rejected"))
     return (
         after["logps/accuracies"],
@@ -272,7 +275,7 @@ def results(experiment: Experiment, name: str, seed: int) -> tuple[float | None,
         rejected,
         chosen - rejected,
         -after["logps/chosen"],
-        flops / 1e15,
+        flops / 1e12,
     )
 
 
@@ -288,6 +291,46 @@ def cell(values: tuple[float | None, ...]) -> str:
     return f"{statistics.mean(known):.3f} ± {spread:.3f}"
 
 
+def speed(data: str) -> None:
+    """Steps of each objective in a process of its own, one after the other."""
+    found: dict[str, Record] = {}
+    for name in SYSTEMS:
+        command = [sys.executable, __file__, "one", data, name]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found[name] = json.loads(output.splitlines()[-1])
+        print(name, found[name], file=sys.stderr)
+    speed_file(data).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def speed_file(data: str) -> Path:
+    return RESULTS / f"objectives-speed-{data}.json"
+
+
+def one(data: str, name: str) -> None:
+    """Steps of one objective: pairs per second after the first log, and the process's peak of memory."""
+    train_rows, validation_rows, _ = rows_of(data)
+    with TemporaryDirectory() as folder:
+        output = Path(folder) / "run"
+        fit(MODEL, SYSTEMS[name], 1e-4, 0, SLICE, train_rows, validation_rows[:BATCH], output)
+        rows = [json.loads(line) for line in (output / "timing.jsonl").read_text().splitlines()]
+    pairs_per_second = rows[-1]["pairs_per_second"] / SYSTEMS[name].rows_per_pair
+    record = {
+        "pairs_per_second": round(pairs_per_second, 2),
+        "peak_memory_bytes": rows[-1]["peak_memory_bytes"],
+    }
+    print(json.dumps(record))
+
+
+def speed_table(data: str) -> None:
+    if speed_file(data).exists():
+        found = json.loads(speed_file(data).read_text(encoding="utf-8"))
+        print(f"## {data}: steps of {BATCH} pairs, each objective in a process of its own\n")
+        print("| objective | pairs/s | peak memory of the process, MiB |\n|---|---|---|")
+        for name, row in found.items():
+            print(f"| {name} | {row['pairs_per_second']:.1f} | {row['peak_memory_bytes'] / 2**20:,.0f} |")
+        print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -297,13 +340,25 @@ def main() -> None:
     runs.add_argument("data", choices=list(PAIRS))
     runs.add_argument("--objectives", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
     runs.add_argument("--scratch", type=Path, required=True, help="folder for run directories")
+    for verb in ("speed", "one"):
+        measured = verbs.add_parser(verb, help=None if verb == "speed" else "what `speed` starts")
+        measured.add_argument("data", choices=list(PAIRS))
+        if verb == "one":
+            measured.add_argument("name", choices=list(SYSTEMS))
     verbs.add_parser("table")
     arguments = parser.parse_args()
+    if arguments.verb == "speed":
+        speed(arguments.data)
+        return
+    if arguments.verb == "one":
+        one(arguments.data, arguments.name)
+        return
     if arguments.verb == "run":
         run(arguments.data, arguments.objectives, arguments.scratch)
         return
     for data in PAIRS:
         table(data)
+        speed_table(data)
 
 
 if __name__ == "__main__":

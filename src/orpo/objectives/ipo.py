@@ -14,7 +14,7 @@ class IPO(Objective):
     """L = (h_w - h_l - 1 / (2 beta))^2, with h = log(pi(y|x) / pi_ref(y|x)) / |y| (paper, Eq. 17).
 
     The paper's tau is beta here.  Its log-ratios are sums; averages over the response's tokens, as TRL has
-    them, keep the target reachable at any length.
+    them, keep the target reachable at any length.  The reward is beta * h.
 
     Args:
         beta: the margin is drawn to 1 / (2 beta).
@@ -31,4 +31,4 @@ class IPO(Objective):
         chosen, rejected = log_ratios(scores)
         h_w, h_l = chosen / scores.chosen_count.clamp(min=1), rejected / scores.rejected_count.clamp(min=1)
         losses = (h_w - h_l - 1 / (2 * self.beta)).square()
-        return pairwise(losses, self.beta * chosen, self.beta * rejected, scores, totals)
+        return pairwise(losses, self.beta * h_w, self.beta * h_l, scores, totals)
