@@ -22,7 +22,7 @@ from orpo.data.tokenized import ShardBuilder, TokenizedPairs
 from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO, Objective
 from orpo.ops.distributed import World
-from orpo.run.compose import kind_of_model
+from orpo.run.model import kind_of_model
 from orpo.rundir import RunDirectory
 from orpo.training.batches import Batches
 from orpo.training.checkpoint.contents import read_contents

@@ -17,8 +17,8 @@ from orpo.modeling.padding import padding_id
 from orpo.preview.pieces import Speller
 from orpo.preview.terms import terms_of
 from orpo.preview.view import Preview, Settings, examples_of, held_by, split_of
-from orpo.run.compose import build_objective, kind_of_model
 from orpo.run.data import PreparedData, prepare_data
+from orpo.run.model import build_objective, kind_of_model
 
 
 @dataclass(frozen=True)

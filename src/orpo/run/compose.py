@@ -7,50 +7,47 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
 from rich.console import Console
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, set_seed
+from transformers import TrainerCallback, set_seed
 
 from orpo.batch import Layout
 from orpo.config import (
     LoadedConfig,
-    ModelSection,
-    ObjectiveSection,
     RunConfig,
-    SourceSection,
     TrainingSection,
     dump_config,
     load_config,
     parse_config,
 )
-from orpo.config.load import DEFAULT
-from orpo.data.spec import IN_MEMORY
 from orpo.errors import ConfigError, ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
 from orpo.interruption import listening, postponed
-from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
-from orpo.modeling.kinds import LANGUAGE_MODEL, REWARD_MODEL, ModelKind
-from orpo.modeling.load import LoadedModel, load_model, load_tokenizer
-from orpo.modeling.lora import add_lora
+from orpo.modeling.load import load_model
 from orpo.modeling.padding import padding_id, require_padding
 from orpo.modeling.save import save_model
-from orpo.objectives import OBJECTIVES, Objective
 from orpo.ops.distributed import World, join_world
 from orpo.ops.memory import is_out_of_memory, out_of_memory_message
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
 from orpo.run.assessment import Assessor
 from orpo.run.data import Rows, cache_folder, prepare_data
+from orpo.run.model import (
+    advise_on_learning_rate,
+    build_objective,
+    kind_of_model,
+    prepare_model,
+    require_adapters_if_quantized,
+)
 from orpo.run.record import announce, definition_record, engine_record, summary_record
 from orpo.run.reference import Reference, Referenced, with_reference
+from orpo.run.result import Model, TrainingResult, complete_result
 from orpo.run.resume import Start, find_start, flat, read_checkpoint, settings_record
+from orpo.run.rows_in_memory import with_rows_in_memory
 from orpo.rundir import RunDirectory, Status, locked, writing
 from orpo.training.batches import Batches
 from orpo.training.budget import scoring_budget
@@ -63,41 +60,8 @@ from orpo.training.progress import ProgressCallback
 
 log = logging.getLogger(__name__)
 
-Model = PreTrainedModel | PeftModel
-
 _MADE_OF = ("objective", "model", "template", "data")
 """Keys of a run's definition that decide what it learns."""
-
-_PLACE = {"path", "config", "data_dir", "split", "revision"}
-"""The keys of a source that say where it is."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a finished run leaves in memory and on disk."""
-
-    path: Path
-    """The run directory."""
-
-    summary: Mapping[str, Any]
-    """What summary.json holds."""
-
-    parts: Callable[[], tuple[Model, PreTrainedTokenizerBase]]
-    """Gives model and tokenizer; of a run that was complete before, they are read from disk."""
-
-    @cached_property
-    def _parts(self) -> tuple[Model, PreTrainedTokenizerBase]:
-        return self.parts()
-
-    @property
-    def model(self) -> Model:
-        """The model after the last step."""
-        return self._parts[0]
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer, with the chat template that the model was trained with."""
-        return self._parts[1]
 
 
 def train(
@@ -135,7 +99,7 @@ def train(
         loaded = config
     else:
         loaded = parse_config(config, overrides)
-    loaded = _with_rows_in_memory(loaded, train=train_rows is not None, eval_=eval_rows is not None)
+    loaded = with_rows_in_memory(loaded, train=train_rows is not None, eval_=eval_rows is not None)
     with listening(), join_world() as world:
         if not world.is_main:
             logging.getLogger("orpo").setLevel(logging.ERROR)
@@ -143,7 +107,7 @@ def train(
             with locked(Path(loaded.config.output).expanduser()) if world.is_main else nullcontext():
                 start = find_start(loaded.config, resume, how_to_resume, world)
                 if start.is_complete:
-                    return _complete(loaded.config)
+                    return complete_result(loaded.config)
                 with ExitStack() as opened:
                     return _train(loaded, world, start, opened, train_rows, eval_rows, callbacks, console)
         except RuntimeError as error:
@@ -154,31 +118,6 @@ def train(
                 hint="Lower training.max_tokens, which changes memory only, set "
                 "training.gradient_checkpointing, or use model.lora.",
             ) from None
-
-
-def _with_rows_in_memory(loaded: LoadedConfig, *, train: bool, eval_: bool) -> LoadedConfig:
-    """The configuration as it is recorded: a source that rows in memory replace is not named.
-
-    What says how to read a single source applies to the rows that replace it.
-    """
-    data, origins = loaded.config.data, dict(loaded.provenance)
-    for use in [use for use, given in (("train", train), ("eval", eval_)) if given]:
-        source, replaced = SourceSection(path=IN_MEMORY), set(SourceSection.model_fields)
-        named = getattr(data, use)
-        if isinstance(named, tuple) and len(named) == 1:
-            source, replaced = named[0], _PLACE
-        memory = source.model_copy(update=dict.fromkeys(_PLACE) | {"path": IN_MEMORY})
-        data = data.model_copy(update={use: (memory,)})
-        origins = {key: origin for key, origin in origins.items() if not _is_of(key, use, replaced)}
-        origins |= {f"data.{use}.{name}": "train()" for name in replaced}
-    return LoadedConfig(loaded.config.model_copy(update={"data": data}), origins)
-
-
-def _is_of(key: str, use: str, names: set[str]) -> bool:
-    """Whether a key is one of `names` of the source of a use, or of a list of them, or in place of it."""
-    section, _, rest = key.removeprefix("data.").partition(".")
-    name = rest.partition(".")[0]
-    return key.startswith("data.") and section == use and (name in names or not rest or name.isdigit())
 
 
 def _train(
@@ -198,7 +137,7 @@ def _train(
             "training.select: best needs evaluations, and data.eval is not set",
             hint="Set data.eval to a source or a fraction.",
         )
-    _require_adapters_if_quantized(config.model)
+    require_adapters_if_quantized(config.model)
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 
@@ -218,7 +157,7 @@ def _train(
     data = prepare_data(config.data, objective, source, settings.seed, train_rows, eval_rows, console)
     if kind.is_reward:
         require_padding(source.model, source.tokenizer, data.train.stop_ids)
-    model = _prepare_model(config, source, kind).to(world.device)  # type: ignore[arg-type]
+    model = prepare_model(config, source, kind).to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     scorer = build_scorer(
         model,
@@ -229,7 +168,7 @@ def _train(
     if settings.compile:
         compile_layers(source.model)
     announce(config, scorer, data, dtype)
-    _advise_on_learning_rate(loaded)
+    advise_on_learning_rate(loaded)
     batches = Batches.of(
         data.train,
         settings,
@@ -347,25 +286,6 @@ def _train(
     return TrainingResult(output.path, summary, lambda: (model, source.tokenizer))
 
 
-def _complete(config: RunConfig) -> TrainingResult:
-    """The result of a run that has nothing left to do."""
-    run = RunDirectory(Path(config.output).expanduser())
-
-    def parts() -> tuple[Model, PreTrainedTokenizerBase]:
-        is_adapter = config.model.lora is not None and not config.model.lora.merge
-        kind = kind_of_model(build_objective(config.objective))
-        base, revision = (config.model.name, config.model.revision) if is_adapter else (str(run.model), None)
-        quantization = config.model.quantization if is_adapter else None
-        source = load_model(
-            base, revision=revision, dtype=config.model.dtype, quantization=quantization, kind=kind
-        )
-        if not is_adapter:
-            return source.model, source.tokenizer
-        return PeftModel.from_pretrained(source.model, str(run.model)), load_tokenizer(str(run.model))
-
-    return TrainingResult(run.path, run.read_summary(), parts)
-
-
 def _prepare_directory(
     run: RunDirectory,
     loaded: LoadedConfig,
@@ -394,70 +314,3 @@ def _require_room(folder: Path, model: Model, settings: TrainingSection) -> None
     weights = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
     with writing(folder, left="nothing was begun"):
         require_room(folder, weights + state_bytes(model, settings))
-
-
-def _require_adapters_if_quantized(model: ModelSection) -> None:
-    """Refuse to quantise weights that would be trained or drawn.
-
-    Raises:
-        ConfigError: says which.
-    """
-    if model.quantization is None:
-        return
-    if model.lora is None:
-        raise ConfigError(
-            f"model.quantization: {model.quantization} weights cannot be trained, and model.lora is not set",
-            hint="Set model.lora, or leave model.quantization out.",
-        )
-    if model.random_init:
-        raise ConfigError(
-            f"model.quantization: {model.quantization} is for pretrained weights, not model.random_init",
-            hint="Leave one of them out.",
-        )
-
-
-def _advise_on_learning_rate(loaded: LoadedConfig) -> None:
-    """Adapters start from nothing and want larger steps than weights."""
-    if loaded.config.model.lora is not None and loaded.provenance["training.learning_rate"] == DEFAULT:
-        log.warning(
-            "training.learning_rate is the default %g, which is for all weights of a model; adapters usually "
-            "take 1e-4 to 2e-4",
-            loaded.config.training.learning_rate,
-        )
-
-
-def _prepare_model(config: RunConfig, source: LoadedModel, kind: ModelKind) -> PreTrainedModel | PeftModel:
-    """The model that is trained: the loaded one, or its adapters."""
-    model: PreTrainedModel | PeftModel = source.model
-    lora = config.model.lora
-    if lora is not None:
-        model = add_lora(
-            source.model,
-            r=lora.r,
-            alpha=lora.alpha,
-            dropout=lora.dropout,
-            target=lora.target,
-            rslora=lora.rslora,
-            dora=lora.dora,
-            modules_to_save=lora.modules_to_save,
-            kind=kind,
-        )
-    elif config.model.dtype == "bfloat16":
-        log.info(
-            "bfloat16 weights are updated as float32, with 2 bytes more for each; gradients are bfloat16, "
-            "those of several micro-batches too"
-        )
-    if mode := config.training.gradient_checkpointing:
-        checkpoint_activations(source.model, selective=mode == "selective")
-    return model
-
-
-def build_objective(config: ObjectiveSection) -> Objective:
-    """The objective that `config` describes."""
-    coefficients = config.model_dump(exclude={"name"})
-    return OBJECTIVES[config.name](**coefficients)
-
-
-def kind_of_model(objective: Objective) -> ModelKind:
-    """What an objective trains."""
-    return REWARD_MODEL if objective.needs_values else LANGUAGE_MODEL
