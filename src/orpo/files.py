@@ -22,6 +22,11 @@ def is_want_of_space(error: OSError) -> bool:
     return error.errno in _WANT_OF_SPACE
 
 
+def unfinished(path: Path) -> Path:
+    """Where `replace_file` writes what is to replace `path`, and leaves it if it is killed."""
+    return path.with_name(f"{path.name}.tmp")
+
+
 def replace_file(path: Path, content: bytes | memoryview, *, durable: bool = False) -> None:
     """Write a file whole or not at all.
 
@@ -31,7 +36,7 @@ def replace_file(path: Path, content: bytes | memoryview, *, durable: bool = Fal
         durable: return only when the content would outlast a power cut; its name does after `sync` of the
             folder.
     """
-    staged = path.with_name(f"{path.name}.tmp")
+    staged = unfinished(path)
     staged.write_bytes(content)
     if durable:
         sync(staged)

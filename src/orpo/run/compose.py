@@ -295,8 +295,10 @@ def _prepare_directory(
 ) -> None:
     """Write what a run is, and take back what an earlier process wrote after the point where it goes on."""
     if start.checkpoint is None or saved is None:
-        run.forget()
-        RunDirectory.create(run.path)
+        if run.config.exists():
+            run.forget()
+        else:
+            RunDirectory.create(run.path)
     else:
         run.go_on(saved.state["logs"])
         if later := run.checkpoints.remove_after(start.checkpoint.step):

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from orpo.credentials import redact
 from orpo.errors import ConfigError, ResourceError
-from orpo.files import replace_file, sync
+from orpo.files import replace_file, sync, unfinished
 from orpo.rundir.checkpoints import CheckpointFolder
 from orpo.rundir.log import Log
 
@@ -46,7 +46,7 @@ CONFIG, DEFINITION, SUMMARY, FAILURE, METRICS, TIMING = (
     "timing.jsonl",
 )
 
-_BEFORE_A_RUN = {LOCK, HOLDER, f"{CONFIG}.tmp"}
+_BEFORE_A_RUN = {LOCK, HOLDER, unfinished(Path(CONFIG)).name}
 """What a directory may hold that no run has begun in."""
 
 
@@ -200,18 +200,21 @@ class RunDirectory:
         """
         with writing(self.path):
             for name in (SUMMARY, FAILURE):
-                (self.path / name).unlink(missing_ok=True)
+                self._remove(name)
             for name, log in self._logs.items():
                 log.cut(sizes[name])
 
     def forget(self) -> None:
-        """Remove what a run has left that stopped before its first checkpoint."""
+        """Remove what a run has left that stopped before its first checkpoint, but for its configuration.
+
+        That is replaced at once when the run begins again, so that at every moment the directory is a run's.
+        """
         with writing(self.path):
             for folder in (self.model, self.checkpoints.path):
                 if folder.exists():
                     shutil.rmtree(folder)
-            for name in (METRICS, TIMING, SUMMARY, FAILURE, DEFINITION, CONFIG):
-                (self.path / name).unlink(missing_ok=True)
+            for name in (METRICS, TIMING, SUMMARY, FAILURE, DEFINITION):
+                self._remove(name)
 
     def read_definition(self) -> dict[str, Any]:
         """What `write_definition` stored."""
@@ -228,6 +231,11 @@ class RunDirectory:
             return []
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return rows if split is None else [row for row in rows if row["split"] == split]
+
+    def _remove(self, name: str) -> None:
+        """Remove a file, and one that was to replace it."""
+        for path in (self.path / name, unfinished(self.path / name)):
+            path.unlink(missing_ok=True)
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         text = redact(json.dumps({"schema_version": SCHEMA_VERSION, **value}, indent=2, ensure_ascii=False))

@@ -117,7 +117,7 @@ def test_going_on_takes_back_what_came_after_a_checkpoint(
     assert "bytes logged so far are gone" in caplog.text
 
 
-def test_a_run_that_starts_over_leaves_an_empty_directory(tmp_path: Path) -> None:
+def test_a_run_that_starts_over_leaves_its_configuration_and_what_others_wrote(tmp_path: Path) -> None:
     run = RunDirectory.create(tmp_path / "run")
     run.write_config("model: x\n")
     run.write_definition({})
@@ -126,8 +126,10 @@ def test_a_run_that_starts_over_leaves_an_empty_directory(tmp_path: Path) -> Non
     run.model.mkdir()
     run.checkpoints.stage(3)
     assert not run.is_finished
+    (run.path / "definition.json.tmp").write_text("{")
+    (run.path / "events.of.a.tracker").write_text("1")
     run.forget()
-    assert list(run.path.iterdir()) == []
+    assert {path.name for path in run.path.iterdir()} == {"config.yaml", "events.of.a.tracker"}
 
 
 def test_a_run_is_finished_when_its_summary_says_so(tmp_path: Path) -> None:
