@@ -197,9 +197,7 @@ def test_a_run_that_stopped_before_its_first_checkpoint_starts_over(
 ) -> None:
     shutil.rmtree(stopped.checkpoints.path)
     # As if it was killed while that was written, with a tracker writing beside it.
-    (stopped.path / "definition.json").rename(
-        stopped.path / "definition.json.tmp"
-    )
+    (stopped.path / "definition.json").rename(stopped.path / "definition.json.tmp")
     (stopped.path / "events.of.a.tracker").write_text("1")
     outcome = resume(trained)
     assert outcome.code == 0, outcome.err
