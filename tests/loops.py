@@ -22,12 +22,14 @@ from orpo.data.tokenized import ShardBuilder, TokenizedPairs
 from orpo.modeling.engine import build_scorer
 from orpo.objectives import ORPO, Objective
 from orpo.ops.distributed import World
+from orpo.ops.precision import autocast_dtype
 from orpo.run.model import kind_of_model
 from orpo.rundir import RunDirectory
 from orpo.training.batches import Batches
 from orpo.training.checkpoint.contents import read_contents
 from orpo.training.checkpoint.writer import CheckpointWriter
 from orpo.training.loop import TrainingLoop
+from orpo.training.sharding import shard
 from tests.tiny import byte_tokenizer, tiny_llama, tiny_reward_model
 
 OBJECTIVE = ORPO(0.5)
@@ -102,6 +104,8 @@ def make_loop(
         kind=kind_of_model(objective),
     )
     section = TrainingSection(**({"batch_size": 8, "learning_rate": 1e-3} | settings))
+    if section.parallel == "fsdp":
+        shard(scorer, world, dtype=autocast_dtype(section.precision, world.device), cpu_offload=False)
     batches = Batches.of(
         pairs, section, objective, layout=scorer.layout, pad_id=0, max_length=128, world=world
     )

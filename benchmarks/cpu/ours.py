@@ -102,11 +102,6 @@ class Ours:
             settings=settings,
             max_tokens=self.max_tokens,
             world=world,
-            evaluate=None,
-            save=lambda: None,
-            run_dir=None,
-            checkpoints=None,
-            output="not written",
             callbacks=(callback,),
         )
         if needs_reference and self.reference == "live":

@@ -488,11 +488,6 @@ def _syncs(record: Record, device: torch.device, smoke: bool) -> None:
             settings=settings,
             max_tokens=4096,
             world=world,
-            evaluate=None,
-            save=lambda: None,
-            run_dir=None,
-            checkpoints=None,
-            output="not written",
             callbacks=(counter,),
         ).run()
     places = Counter(

@@ -250,11 +250,6 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         settings=settings,
         max_tokens=plan.max_tokens,
         world=world,
-        evaluate=None,
-        save=lambda: None,
-        run_dir=None,
-        checkpoints=None,
-        output="not written",
         callbacks=(clock,),
     ).run()
     return scorer

@@ -99,11 +99,6 @@ def _train(
         settings=settings,
         max_tokens=8192,
         world=world,
-        evaluate=None,
-        save=lambda: None,
-        run_dir=None,
-        checkpoints=None,
-        output="not written",
         callbacks=(clock,),
     )
     loop.run()

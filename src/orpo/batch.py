@@ -186,6 +186,10 @@ class MicroBatch:
     ends: Tensor
     """(2, B) int64, rows of the last tokens of the chosen and rejected responses; 0 for a missing one."""
 
+    presence: Tensor
+    """(R * T,) float32, the branches that each token is in, times its pair's weight: a prompt that is there
+    once is in two.  0 of padding."""
+
     offsets: tuple[int, ...]
     """B + 1 places in 0..N: where each pair's scored tokens start, and N. They are adjacent."""
 
@@ -300,5 +304,12 @@ class Totals:
     responses: float
     """Responses: two of each pair that has both."""
 
+    tokens: float = 0.0
+    """Tokens of all branches: those of a prompt for each of its responses."""
+
     divergence: Tensor | float = 0.0
     """KTO's z0, without gradient; 0 for objectives that do not ask for it."""
+
+    expert_load: Tensor | None = None
+    """(E,) how often the tokens are routed to each expert of a mixture of experts, summed over its layers;
+    None of other models, and where it is not known beforehand."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from orpo.formats.alpaca_eval import leaderboard_row, read_annotations
+from orpo.formats.alpaca_eval import Annotation, leaderboard_row
+from orpo.formats.records import read_records
 from tests.e2e.commands import ENVIRONMENT, HEAVY_MODULES, ORPO, Outcome, invoke, modules_loaded_by
 from tests.judge_server import Answer, Asked, JudgeServer, judge_server, prefers, shown, verdict
 from tests.paths import SHARED, needs_shared
@@ -81,7 +82,7 @@ def test_the_annotations_are_alpaca_eval_s_and_give_the_same_table(outputs: list
     with judge_server(prefers("good")) as server:
         first = record(ask(outputs, server, "--json"))
     path = outputs[0].parent / "judged" / "ours-against-theirs.json"
-    assert leaderboard_row(read_annotations(path)).win_rate == pytest.approx(80.0)
+    assert leaderboard_row(read_records(path, Annotation)).win_rate == pytest.approx(80.0)
     again = record(invoke("judge", "--annotations", path, "--json"))
     (mine,), (read,) = first["comparisons"], again["comparisons"]
     assert {**mine, "not_matched": None} == {**read, "not_matched": None}

@@ -210,12 +210,6 @@ def test_ten_updates_equal_trl(
         settings=settings,
         max_tokens=8192,
         world=ALONE,
-        evaluate=None,
-        save=lambda: None,
-        run_dir=None,
-        checkpoints=None,
-        output=str(tmp_path / "ours"),
-        callbacks=(),
     ).run()
 
     expected = change(start, theirs)

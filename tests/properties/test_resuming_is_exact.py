@@ -84,7 +84,7 @@ def goes_on_exactly(tmp_path: Path, **settings: Any) -> None:
         resumed = loop(again, resume=True, **settings)
         assert resumed.step == step
         resumed.run()
-        assert resumed.resumed == [step]
+        assert resumed.course.resumed == [step]
         assert left_by(again) == left_by(whole), f"from step {step}"
 
 
@@ -178,7 +178,7 @@ def test_another_budget_changes_rounding_only_and_is_on_record(tmp_path: Path) -
     second.run()
     changes = [(change.step, change.tokens, change.why) for change in second.budget.changes]
     assert changes == [(0, 200, "given"), (2, 60, "given, on resuming")]
-    assert second.last_train["loss"] == pytest.approx(first.last_train["loss"], rel=1e-5)
+    assert second.course.last_train["loss"] == pytest.approx(first.course.last_train["loss"], rel=1e-5)
 
 
 def test_a_checkpoint_is_made_as_often_as_asked_at_the_end_and_not_twice(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_a_checkpoint_is_made_as_often_as_asked_at_the_end_and_not_twice(tmp_pat
         one = loop(folder, max_steps=12, batch_size=20, checkpoint_every=every)
         one.run()
         assert RunDirectory(folder).checkpoints.steps() == steps
-        assert one.saved_step == (steps[0] if steps else None)
+        assert one.course.saved_step == (steps[0] if steps else None)
     one.checkpoint()
     assert RunDirectory(folder).checkpoints.steps() == [12]
 

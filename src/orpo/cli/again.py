@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
+
+from orpo.rundir.command import launched
 
 
 def how_to_resume(config: str, overrides: Sequence[str], environment: Mapping[str, str] = os.environ) -> str:
@@ -15,10 +16,4 @@ def how_to_resume(config: str, overrides: Sequence[str], environment: Mapping[st
         overrides: ``key=value``.
         environment: of this process, which tells how it was started.
     """
-    command = shlex.join(["train", config, *overrides, "--resume", "auto"])
-    processes, here = environment.get("WORLD_SIZE", "1"), environment.get("LOCAL_WORLD_SIZE")
-    if processes == "1":
-        return f"orpo {command}"
-    if processes == here:
-        return f"torchrun --nproc-per-node {here} -m orpo {command}"
-    return f"torchrun, on every node as before, -m orpo {command}"
+    return launched(["train", config, *overrides, "--resume", "auto"], environment)

@@ -1,11 +1,13 @@
-"""`orpo judge`: A against B on the same prompts, without a model in this process."""
+"""`orpo judge`: A against B on the same prompts, by whoever is asked."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +16,23 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from orpo.cli.messages import one_clear_message, write_json
+from orpo.cli.messages import one_clear_message, quiet_libraries, write_json
 from orpo.errors import ConfigError, Interrupted, NetworkError
 
 if TYPE_CHECKING:
     from orpo.judging.contest import Contest
+    from orpo.judging.mt_bench import Scoreboard
+    from orpo.judging.service import Service
+
+log = logging.getLogger(__name__)
+
+UNFIT = {
+    "unfit": "%s is UNFIT to judge: on held-out pairs it is not above chance, or not better than looking at "
+    "lengths only. The figures above say nothing about which model is better.",
+    "not known": "it is not known whether %s is fit to judge. Pairs that it was not trained on can tell: "
+    "--held-out PAIRS",
+}
+"""What is said last of a reward model, by its standing."""
 
 ANSWERS = "answers.jsonl"
 """What was paid for, in the output folder."""
@@ -28,6 +42,7 @@ class JudgeKind(StrEnum):
     """Whom to ask."""
 
     LLM = "llm"
+    REWARD = "reward"
     PROGRAM = "program"
 
 
@@ -42,7 +57,10 @@ def judge(
     kind: Annotated[JudgeKind | None, typer.Option("--judge", help="Whom to ask.")] = None,
     annotations: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Ask nobody: compute the table from AlpacaEval annotations."),
+        typer.Option(
+            metavar="FILE",
+            help="Ask nobody: compute the table from AlpacaEval annotations or MT-Bench judgements.",
+        ),
     ] = None,
     output: Annotated[
         Path, typer.Option(metavar="DIR", help="For annotations, and answers that were paid for.")
@@ -50,7 +68,20 @@ def judge(
     url: Annotated[
         str | None, typer.Option(help="llm: of an OpenAI-compatible API, such as http://localhost:8000/v1.")
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="llm: the judge's name there.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="llm: the judge's name there. reward: a run, a folder or a Hub id.",
+        ),
+    ] = None,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PAIRS",
+            help="reward: pairs that it was not trained on, to find out whether it may judge.",
+        ),
+    ] = None,
     api_key_env: Annotated[
         str, typer.Option(metavar="NAME", help="llm: variable of the environment that holds the key, if any.")
     ] = "OPENAI_API_KEY",
@@ -77,26 +108,31 @@ def judge(
 ) -> None:
     """Say how often one model is preferred to another, and how sure that is.
 
-    The judge sees the responses in both orders; where it contradicts itself it is a tie.  Exit code 7 if some
+    The judge sees the responses in both orders; where it contradicts itself it is a tie.  A reward model
+    values each response by itself, and whether it may judge is said beside its figures.  Exit code 7 if some
     questions failed, 75 if a limit was reached: the same command goes on, and pays for nothing twice.
 
     Example: orpo judge ours.json theirs.json --judge llm --url http://localhost:8000/v1 --model judge
     """
     with one_clear_message():
-        from orpo.judging.contest import judge_systems, read_contests, read_systems
-        from orpo.judging.program import ProgramJudge
-        from orpo.judging.record import spent_record
-        from orpo.judging.service import Service, llm_judge
-        from orpo.judging.spending import Limits, Prices
-
         paths = systems or []
-        spent: dict[str, Any] | None = None
-        _require_one_way(paths, kind, annotations, url=url, model=model, command=command)
+        given = {"url": url, "model": model, "command": command, "held-out": held_out}
+        _require_one_way(paths, kind, annotations, given)
         if annotations:
-            contests = read_contests(annotations)
-        elif command is not None:
-            contests = judge_systems(ProgramJudge(command), read_systems(paths), output)
+            from orpo.judging.published import read_published
+
+            published = read_published(annotations)
+            outcome = Outcome(published.contests, scores=published.scores)
+        elif kind is JudgeKind.PROGRAM:
+            assert command is not None
+            outcome = _ask_program(paths, output, command)
+        elif kind is JudgeKind.REWARD:
+            assert model is not None
+            outcome = _ask_reward_model(paths, output, model, held_out)
         else:
+            from orpo.judging.service import Service
+            from orpo.judging.spending import Limits, Prices
+
             assert url is not None
             assert model is not None
             service = Service(
@@ -110,38 +146,92 @@ def judge(
                 prices=Prices(*price) if price else None,
                 limits=Limits(max_requests, max_cost),
             )
-            read = read_systems(paths)
-            with _progress() as told, llm_judge(service, output / ANSWERS, told) as (asked, account):
-                contests = judge_systems(asked, read, output)
-                spent = spent_record(account.requests, account.usage, account.price(asked.used.values()))
-        _show(contests, spent, as_json=as_json)
-    _exit(contests)
+            outcome = _ask_service(paths, output, service)
+        _show(outcome, as_json=as_json)
+    _exit(outcome)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found out, to be shown."""
+
+    contests: Sequence[Contest]
+    scores: Sequence[Scoreboard] = ()
+    spent: dict[str, Any] | None = None
+    reward_model: dict[str, Any] | None = None
+
+
+def _ask_program(paths: Sequence[Path], output: Path, command: str) -> Outcome:
+    from orpo.judging.contest import judge_systems, read_systems
+    from orpo.judging.program import ProgramJudge
+
+    return Outcome(judge_systems(ProgramJudge(command), read_systems(paths), output))
+
+
+def _ask_service(paths: Sequence[Path], output: Path, service: Service) -> Outcome:
+    from orpo.judging.contest import judge_systems, read_systems
+    from orpo.judging.record import spent_record
+    from orpo.judging.service import llm_judge
+
+    systems = read_systems(paths)
+    with _progress() as told, llm_judge(service, output / ANSWERS, told) as (judge, account):
+        contests = judge_systems(judge, systems, output)
+        spent = spent_record(account.requests, account.usage, account.price(judge.used.values()))
+    return Outcome(contests, spent=spent)
+
+
+def _ask_reward_model(paths: Sequence[Path], output: Path, model: str, held_out: str | None) -> Outcome:
+    from orpo.judging.contest import judge_systems, read_systems
+
+    systems = read_systems(paths)  # before the model, which takes a while
+    quiet_libraries()
+    from orpo.judging.reward.judge import reward_judge
+    from orpo.judging.reward.record import reward_record
+
+    with _progress() as told:
+        judge = reward_judge(model, held_out=held_out, progress=told)
+        contests = judge_systems(judge, systems, output)
+    return Outcome(contests, reward_model=reward_record(judge))
+
+
+_NEEDED = {
+    JudgeKind.LLM: {"url", "model"},
+    JudgeKind.PROGRAM: {"command"},
+    JudgeKind.REWARD: {"model"},
+}
+_ALLOWED = _NEEDED | {JudgeKind.REWARD: {"model", "held-out"}}
 
 
 def _require_one_way(
-    paths: Sequence[Path], kind: JudgeKind | None, annotations: Sequence[Path] | None, **given: str | None
+    paths: Sequence[Path],
+    kind: JudgeKind | None,
+    annotations: Sequence[Path] | None,
+    given: Mapping[str, str | None],
 ) -> None:
     """Refuse arguments that do not say who judges what, or that say it twice."""
+    needed: set[str] = set()
+    allowed: set[str] = set()
     if annotations:
-        needed, who = (), "--annotations"
+        who = "--annotations"
         if paths or kind:
             raise ConfigError(
                 "--annotations asks nobody, so it goes with neither outputs nor --judge",
                 hint="Give annotations, or outputs and a judge.",
             )
     elif kind is None:
-        raise ConfigError("nobody to ask", hint="Add --judge llm or --judge program, or --annotations FILE.")
+        raise ConfigError("nobody to ask", hint="Add --judge llm, reward or program, or --annotations FILE.")
     else:
-        needed = ("url", "model") if kind is JudgeKind.LLM else ("command",)
-        who = f"--judge {kind}"
+        who, needed, allowed = f"--judge {kind}", _NEEDED[kind], _ALLOWED[kind]
         if len(paths) < 2:
             raise ConfigError(
                 f"expected the outputs of at least two models, got {len(paths)} files",
                 hint="Such as: orpo judge ours.json theirs.json --judge llm ...",
             )
     for option, value in given.items():
-        if (value is not None) != (option in needed):
-            raise ConfigError(f"{who} {'needs' if option in needed else 'does not take'} --{option}")
+        if value is None and option in needed:
+            raise ConfigError(f"{who} needs --{option}")
+        if value is not None and option not in allowed:
+            raise ConfigError(f"{who} does not take --{option}")
 
 
 @contextmanager
@@ -154,24 +244,33 @@ def _progress() -> Generator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def _show(contests: Sequence[Contest], spent: dict[str, Any] | None, *, as_json: bool) -> None:
+def _show(outcome: Outcome, *, as_json: bool) -> None:
     from orpo.judging.contest import standings
     from orpo.judging.record import as_record
     from orpo.judging.table import as_table
 
-    record = as_record(contests, standings(contests), spent)
+    contests = outcome.contests
+    record = as_record(
+        contests,
+        standings(contests),
+        scores=outcome.scores,
+        spent=outcome.spent,
+        reward_model=outcome.reward_model,
+    )
     if as_json:
         write_json(record)
     else:
         Console(highlight=False).print(as_table(record))
+    if (found := outcome.reward_model) is not None and found["standing"] != "fit":
+        log.warning(UNFIT[found["standing"]], found["name"])
 
 
-def _exit(contests: Sequence[Contest]) -> None:
+def _exit(outcome: Outcome) -> None:
     """Say with the exit code that something is missing."""
     from orpo.judging.verdicts import Status
 
-    counts = sum((one.comparison.counts for one in contests), Counter[Status]())
-    if counts[Status.ERROR] or not counts[Status.VALID]:
+    counts = sum((one.comparison.counts for one in outcome.contests), Counter[Status]())
+    if counts[Status.ERROR] or (outcome.contests and not counts[Status.VALID]):
         raise typer.Exit(NetworkError.exit_code)
     if counts[Status.NOT_ASKED]:
         raise typer.Exit(Interrupted.exit_code)

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from orpo.config.keys import KEYS, explain_unknown, fields_of, section_of
+from orpo.config.keys import Keys, explain_unknown, fields_of, keys_of, section_of
 from orpo.config.peers import ADVICE
-from orpo.config.schema import RunConfig
 from orpo.config.section import Section
 from orpo.config.tree import Items, Leaf, Node, Problem, Table, echo, plain
 from orpo.credentials import MASK, is_secret_name, is_secret_value, redact
 
 Path = tuple[str, ...]
 Complaints = Mapping[Path, Mapping[str, Any]]
+Root = TypeVar("Root", bound=Section)
 
 _NAME = re.compile(r"[\w.< -]{1,60}")
 
@@ -30,38 +30,40 @@ _SECRET_HINT = (
 )
 
 
-def check(tree: Table, earlier: Iterable[Problem]) -> RunConfig | list[Problem]:
-    """The configuration that a tree describes, or every problem with it, `earlier` ones included."""
-    problems = list(earlier)
+def check(tree: Table, earlier: Iterable[Problem], root: type[Root]) -> Root | list[Problem]:
+    """The configuration of the kind `root` that a tree describes, or every problem with it, `earlier` ones
+    included."""
+    problems, keys = list(earlier), keys_of(root)
     tree = _mask_table(tree, (), False, problems)
-    tree = _known_table(tree, RunConfig, (), problems)
-    result = _validate(tree)
-    if isinstance(result, RunConfig):
-        return problems or result
-    return problems + _unsettled(tree, result, problems)
+    tree = _known_table(tree, root, (), problems, keys)
+    result = _validate(tree, root)
+    if isinstance(result, Mapping):
+        return problems + _unsettled(tree, result, problems, keys)
+    return problems or result
 
 
-def _unsettled(tree: Table, complaints: Complaints, problems: list[Problem]) -> list[Problem]:
+def _unsettled(tree: Table, complaints: Complaints, problems: list[Problem], keys: Keys) -> list[Problem]:
     """The complaints that say something new: not about a key that a problem is already about, nor that one is
     missing which an unknown key was meant to be."""
     settled = {problem.key for problem in problems if problem.key}
     found = settled | {problem.meant for problem in problems if problem.meant}
     return [
-        _explain(tree, path, complaint)
+        _explain(tree, path, complaint, keys)
         for path, complaint in complaints.items()
-        if not _is_within(path, settled) and not (complaint["type"] == "missing" and _is_found(path, found))
+        if not _is_within(path, settled)
+        and not (complaint["type"] == "missing" and _is_found(path, found, keys))
     ]
 
 
-def _is_within(path: Path, keys: set[str]) -> bool:
-    return any(".".join(path[:length]) in keys for length in range(1, len(path) + 1))
+def _is_within(path: Path, names: set[str]) -> bool:
+    return any(".".join(path[:length]) in names for length in range(1, len(path) + 1))
 
 
-def _is_found(path: Path, keys: set[str]) -> bool:
-    """Whether a key, or everything that its section requires, is among the keys."""
+def _is_found(path: Path, names: set[str], keys: Keys) -> bool:
+    """Whether a key, or everything that its section requires, is among the names."""
     name = _schema_path(path)
-    required = {child.path for child in KEYS.values() if child.parent == name and child.field.is_required()}
-    return name in keys or (bool(required) and required <= keys)
+    required = {child.path for child in keys.values() if child.parent == name and child.field.is_required()}
+    return name in names or (bool(required) and required <= names)
 
 
 # Credentials
@@ -108,20 +110,23 @@ def _is_secret(value: object, path: Path, named: bool) -> bool:
 # Unknown keys
 
 
-def _known(node: Node, section: type[Section], path: Path, problems: list[Problem]) -> Node:
+def _known(node: Node, section: type[Section], path: Path, problems: list[Problem], keys: Keys) -> Node:
     match node:
         case Table():
-            return _known_table(node, section, path, problems)
+            return _known_table(node, section, path, problems, keys)
         case Items():
             items = (
-                _known(item, section, (*path, str(index)), problems) for index, item in enumerate(node.items)
+                _known(item, section, (*path, str(index)), problems, keys)
+                for index, item in enumerate(node.items)
             )
             return Items(tuple(items), node.origin)
         case Leaf():
             return node
 
 
-def _known_table(table: Table, section: type[Section], path: Path, problems: list[Problem]) -> Table:
+def _known_table(
+    table: Table, section: type[Section], path: Path, problems: list[Problem], keys: Keys
+) -> Table:
     """The table without keys that its section does not have."""
     children: dict[str, Node] = {}
     fields = fields_of(section)
@@ -129,9 +134,9 @@ def _known_table(table: Table, section: type[Section], path: Path, problems: lis
         here = (*path, key)
         if key in fields:
             inner = section_of(fields[key], _name_in(child))
-            children[key] = child if inner is None else _known(child, inner, here, problems)
+            children[key] = child if inner is None else _known(child, inner, here, problems, keys)
         elif not _holds_reported(here, problems):
-            problems.append(_elsewhere(key, child, section, path) or _unknown(key, child, path))
+            problems.append(_elsewhere(key, child, section, path, keys) or _unknown(key, child, path, keys))
     return Table(children, table.origin)
 
 
@@ -147,12 +152,12 @@ def _holds_reported(path: Path, problems: list[Problem]) -> bool:
     return any(f"{problem.key}.".startswith(f"{name}.") for problem in problems if problem.key)
 
 
-def _elsewhere(key: str, node: Node, section: type[Section], path: Path) -> Problem | None:
+def _elsewhere(key: str, node: Node, section: type[Section], path: Path, keys: Keys) -> Problem | None:
     """The problem with a key of a section that this one takes the place of."""
     name = f"{_schema_path(path)}.{key}"
-    if not path or name not in KEYS or key in ADVICE:
+    if not path or name not in keys or key in ADVICE:
         return None
-    siblings = KEYS[_schema_path(path)].sections
+    siblings = keys[_schema_path(path)].sections
     owners = [one.model_fields["name"].default for one in siblings if key in fields_of(one)]
     here = section.model_fields["name"].default
     theirs = " and ".join(f"`{owner}`" for owner in owners)
@@ -160,9 +165,9 @@ def _elsewhere(key: str, node: Node, section: type[Section], path: Path) -> Prob
     return Problem(node.origin, f"`{name}` is a key of {theirs}; those of `{here}` are {ours}", key=name)
 
 
-def _unknown(key: str, node: Node, path: Path) -> Problem:
+def _unknown(key: str, node: Node, path: Path, keys: Keys) -> Problem:
     children = frozenset(node.children) if isinstance(node, Table) else frozenset[str]()
-    explained = explain_unknown(key, _schema_path(path), children)
+    explained = explain_unknown(key, _schema_path(path), children, keys)
     # What is no name is not repeated: it is text, perhaps private, of a file that is no configuration.
     shown = f"`{'.'.join((*path, key))}`" if _NAME.fullmatch(key) else "(not a name)"
     return Problem(node.origin, f"unknown key {shown}: {explained.text}", meant=explained.meant)
@@ -176,10 +181,10 @@ def _schema_path(path: Path) -> str:
 # Values
 
 
-def _validate(tree: Table) -> RunConfig | Complaints:
+def _validate(tree: Table, root: type[Root]) -> Root | Complaints:
     """The configuration, or pydantic's complaints: one for each key that is wrong or missing."""
     try:
-        return RunConfig.model_validate(plain(tree))
+        return root.model_validate(plain(tree))
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
     located = {_locate(tree, detail): detail for detail in details}
@@ -216,15 +221,15 @@ def _innermost_key(path: Path) -> Path:
     return _innermost_key(path[:-1]) if path[-1].isdecimal() else path
 
 
-def _explain(tree: Table, path: Path, complaint: Mapping[str, Any]) -> Problem:
+def _explain(tree: Table, path: Path, complaint: Mapping[str, Any], keys: Keys) -> Problem:
     """A complaint in our words: the key, what it may hold and what it holds."""
-    name, key, node = ".".join(path), KEYS[_schema_path(path)], _last_node(tree, path)
+    name, key, node = ".".join(path), keys[_schema_path(path)], _last_node(tree, path)
     match complaint["type"]:
         case "missing":
             text = f"missing key `{name}`: {key.help}"
         case "union_tag_invalid":
             name = f"{name}.name"
-            text = f"`{name}`: expected {KEYS[name].expected}, got {echo(_last_node(tree, (*path, 'name')))}"
+            text = f"`{name}`: expected {keys[name].expected}, got {echo(_last_node(tree, (*path, 'name')))}"
         case "value_error":
             text = f"`{name}`: {complaint['ctx']['error']}"
         case _:

@@ -10,6 +10,7 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
@@ -59,6 +60,10 @@ class Key:
         return " ".join((self.field.description or "").split())
 
 
+Keys = Mapping[str, Key]
+"""By their dotted paths."""
+
+
 def fields_of(section: type[Section]) -> dict[str, FieldInfo]:
     """A section's fields by the names that a configuration file uses."""
     return {field.alias or name: field for name, field in section.model_fields.items()}
@@ -83,6 +88,12 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
         yield from _sections(argument)
 
 
+@cache
+def keys_of(root: type[Section]) -> Keys:
+    """Every key of a configuration, sections included, in the order of the schema."""
+    return types.MappingProxyType(_table(_walk(root)))
+
+
 def _walk(section: type[Section], prefix: str = "") -> Iterator[Key]:
     for name, field in fields_of(section).items():
         path = f"{prefix}{name}"
@@ -100,8 +111,8 @@ def _table(keys: Iterable[Key]) -> dict[str, Key]:
     return table
 
 
-KEYS: Mapping[str, Key] = types.MappingProxyType(_table(_walk(RunConfig)))
-"""Every key, sections included, in the order of the schema."""
+KEYS = keys_of(RunConfig)
+"""Those of a run."""
 
 
 def describe(annotation: Any, constraints: Iterable[Any] = ()) -> str:
@@ -163,24 +174,25 @@ def _either(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
 
 
-def nearest(name: str, parent: str, children: frozenset[str] = frozenset()) -> list[str]:
+def nearest(name: str, parent: str, children: frozenset[str] = frozenset(), keys: Keys = KEYS) -> list[str]:
     """Keys that the writer of an unknown one may have meant, best first; empty where none is near.
 
     Args:
         name: the unknown key's last part.
         parent: dotted path of the section in which it was found.
         children: keys below it, if it holds a mapping.
+        keys: of the schema.
     """
     name = name.lower().replace("-", "_")
     if children:
-        sections = [key for key in KEYS.values() if key.sections]
+        sections = [key for key in keys.values() if key.sections]
         best = max(sections, key=lambda key: (_shared(key, children), _similarity(name, key, parent)))
         if _shared(best, children):
             return [best.path]
-    elsewhere = [key.path for key in KEYS.values() if key.name == name]
+    elsewhere = [key.path for key in keys.values() if key.name == name]
     if elsewhere:
         return elsewhere
-    best = max(KEYS.values(), key=lambda key: _similarity(name, key, parent))
+    best = max(keys.values(), key=lambda key: _similarity(name, key, parent))
     return [best.path] if _similarity(name, best, parent) >= SIMILAR else []
 
 
@@ -202,22 +214,24 @@ class Unknown:
     meant: str | None
 
 
-def explain_unknown(name: str, parent: str, children: frozenset[str] = frozenset()) -> Unknown:
+def explain_unknown(
+    name: str, parent: str, children: frozenset[str] = frozenset(), keys: Keys = KEYS
+) -> Unknown:
     """Advice about an unknown key, from other tools' names first, then from similar names of ours."""
-    if "." in name and name in KEYS:
-        key = KEYS[name]
+    if "." in name and name in keys:
+        key = keys[name]
         return Unknown(
             f"dotted keys are for the command line; write `{key.name}` under `{key.parent}:`", name
         )
     if name.lower() in ADVICE:
         advice = ADVICE[name.lower()]
         return Unknown(advice.text, advice.key)
-    candidates = nearest(name, parent, children)
+    candidates = nearest(name, parent, children, keys)
     if candidates:
         return Unknown(
             f"did you mean {_either([_shown(path, parent) for path in candidates])}?", candidates[0]
         )
-    siblings = ", ".join(f"`{key.name}`" for key in KEYS.values() if key.parent == parent)
+    siblings = ", ".join(f"`{key.name}`" for key in keys.values() if key.parent == parent)
     return Unknown(f"the keys here are {siblings}", None)
 
 

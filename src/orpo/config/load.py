@@ -56,6 +56,16 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     Raises:
         ConfigError: naming every mistake with its line, or what is wrong with the file.
     """
+    tree, problems = read_tree(path)
+    return _finish(tree, overrides, problems)
+
+
+def read_tree(path: str | os.PathLike[str]) -> tuple[Table, list[Problem]]:
+    """What a YAML file holds, not yet judged by any schema, and what is wrong with the text itself.
+
+    Raises:
+        ConfigError: it cannot be read, or is no mapping.
+    """
     source = os.fspath(path)
     if Path(path).suffix in _OF_DATA:
         raise ConfigError(
@@ -71,7 +81,7 @@ def load_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> 
     if not isinstance(tree, Table):
         got = "a list" if isinstance(tree, Items) else "a single value"
         raise ConfigError(f"{tree.origin}: expected a mapping of keys to values, got {got}", hint=_START)
-    return _finish(Table(tree.children, Origin(source)), overrides, problems)
+    return Table(tree.children, Origin(source)), problems
 
 
 def parse_config(
@@ -94,7 +104,16 @@ def parse_config(
 
 def _finish(tree: Table, overrides: Sequence[str], problems: list[Problem]) -> LoadedConfig:
     tree, malformed = apply_overrides(tree, overrides)
-    result = check(tree, [*problems, *malformed])
+    return checked(tree, [*problems, *malformed])
+
+
+def checked(tree: Table, problems: Sequence[Problem] = ()) -> LoadedConfig:
+    """The configuration of a run that a tree describes.
+
+    Raises:
+        ConfigError: naming every mistake, `problems` included.
+    """
+    result = check(tree, problems, RunConfig)
     if not isinstance(result, RunConfig):
         raise config_error(result)
     provenance = dict(_provenance(resolved(result), tree, RunConfig))

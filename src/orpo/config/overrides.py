@@ -13,7 +13,9 @@ from orpo.credentials import redact
 SOURCE = "command line"
 
 
-def apply_overrides(tree: Table, overrides: Sequence[str]) -> tuple[Table, list[Problem]]:
+def apply_overrides(
+    tree: Table, overrides: Sequence[str], root: type[Section] = RunConfig
+) -> tuple[Table, list[Problem]]:
     """The tree with every well-formed override in place, in order, and the problems of the others."""
     problems: list[Problem] = []
     for position, text in enumerate(overrides, start=1):
@@ -28,7 +30,7 @@ def apply_overrides(tree: Table, overrides: Sequence[str]) -> tuple[Table, list[
             shown = redact(key.strip())
             problems.extend(Problem(origin, f"`{shown}`: {problem.text}", key=key) for problem in wrong)
             continue
-        assigned = _assign(tree, path, node or Leaf(None, origin), RunConfig)
+        assigned = assign(tree, path, node or Leaf(None, origin), root)
         if isinstance(assigned, Problem):
             problems.append(assigned)
         elif isinstance(assigned, Table):
@@ -58,14 +60,22 @@ def expanded(node: Node, section: type[Section] | None) -> Node:
     return Table({section.shorthand: node}, node.origin)
 
 
-def _assign(
+def assign(
     node: Node | None,
     path: tuple[str, ...],
     value: Node,
     section: type[Section] | None,
     done: tuple[str, ...] = (),
 ) -> Node | Problem:
-    """The node with `value` at `path` below it; sections on the way appear where there are none."""
+    """The node with `value` at `path` below it; sections on the way appear where there are none.
+
+    Args:
+        node: None for nothing yet.
+        path: keys, the outermost first.
+        value: to put there.
+        section: what the node is a mapping of, None if that does not matter.
+        done: keys above the node, for the message.
+    """
     if not path:
         return value
     if node is None or (isinstance(node, Leaf) and node.value is None):
@@ -74,11 +84,11 @@ def _assign(
     head, rest = path[0], path[1:]
     if isinstance(node, Table):
         inner = section_of(fields_of(section).get(head)) if section else None
-        child = _assign(node.children.get(head), rest, value, inner, (*done, head))
+        child = assign(node.children.get(head), rest, value, inner, (*done, head))
         return child if isinstance(child, Problem) else Table({**node.children, head: child}, node.origin)
     if isinstance(node, Items) and head.isdecimal() and int(head) < len(node.items):
         index = int(head)
-        child = _assign(node.items[index], rest, value, section, (*done, head))
+        child = assign(node.items[index], rest, value, section, (*done, head))
         if isinstance(child, Problem):
             return child
         return Items((*node.items[:index], child, *node.items[index + 1 :]), node.origin)

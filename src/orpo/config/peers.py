@@ -49,6 +49,7 @@ _RENAMED: dict[str, str] = {
     "training.adam_epsilon": "adam_eps eps epsilon",
     "training.max_grad_norm": "gradient_clipping grad_clip max_norm",
     "training.gradient_checkpointing": "use_gradient_checkpointing activation_checkpointing",
+    "training.router_loss": "router_aux_loss_coef aux_loss_coef moe_aux_loss_coef",
     "training.shuffle": "shuffle_dataset shuffle_merged_datasets",
     "training.seed": "random_state random_seed data_seed",
     "training.log_every": "logging_steps log_steps",
@@ -155,6 +156,7 @@ _EXPLAINED: dict[str, str] = {
     ),
     "not needed: `metrics.jsonl` in the run directory has every figure": "plot_loss logging_dir",
     "YAML 1.2 has no merge keys; write the keys out": "<<",
+    "this section is for `orpo compare`, which trains every system in it": "compare",
 }
 """What to say, and about which keys."""
 

@@ -299,6 +299,10 @@ class TrainingSection(Section):
     adam_epsilon: PositiveFloat = 1e-8
     """AdamW's epsilon."""
 
+    router_loss: Literal["auto"] | NonNegativeFloat = "auto"
+    """Coefficient of the load-balancing loss of a mixture of experts, whatever the objective. `auto`: that of
+    the model's configuration, and none for other models. 0 leaves it out."""
+
     max_grad_norm: PositiveFloat | None = 1.0
     """Clip the gradient to this global norm; `null` to leave it."""
 
@@ -318,6 +322,14 @@ class TrainingSection(Section):
     """Recompute activations in the backward pass. `true`: each layer's, which takes least memory and about a
     third more time. `selective`: all but the results of matrix products and attention, which takes a little
     more than half the memory of `false` and a few percent more time. It never changes the result."""
+
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """How several processes hold the model: each one whole (`ddp`), or each a share of weights, gradients and
+    optimizer state (`fsdp`: FSDP2), which takes more communication. It never changes the result."""
+
+    cpu_offload: bool = False
+    """Keep weights, gradients and optimizer state in the host's memory and bring them to the GPU layer by
+    layer, with `parallel: fsdp`, also of a single process. Much slower."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of the data order, of held-out fractions and of random weights."""

@@ -6,9 +6,11 @@ is split is a property of the hardware, and the objective's normalisers make the
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,11 @@ from orpo.data.pairs import TokenizedPair
 
 Indices = NDArray[np.int64]
 Lengths = NDArray[np.int32]
+Groups = list[list[int]]
+"""Pairs that share a micro-batch, by their position in the global batch."""
+
+EVEN = 1e-3
+"""Share of the mean that loads may differ by and count as equal: far less than the time of a pass varies."""
 
 
 @dataclass(frozen=True)
@@ -102,60 +109,129 @@ def split_batch(
         For each rank, its micro-batches.
     """
     assert len(lengths) > 0
-    groups = (_similar if layout is Layout.PADDED else _even)(lengths, layout, world_size, max_tokens)
+    if layout is Layout.PADDED:
+        ranks = _shared_out(_similar(lengths, world_size, max_tokens), lengths, layout, world_size)
+    else:
+        costs = packed_lengths(lengths, layout).astype(np.int64)
+        groups = sorted(_even(costs, world_size, max_tokens), key=lambda group: -costs[group].sum())
+        even: Groups = []
+        for start in range(0, len(groups), world_size):  # what the ranks run at the same time
+            one_each = [[group] for group in groups[start : start + world_size]]
+            even += [group for (group,) in _exchanged(one_each, costs, max_tokens)]
+        ranks = _exchanged(_shared_out(even, lengths, layout, world_size), costs, max_tokens)
+    number = max(map(len, ranks))
+    stand_in = MicroBatchPlan((int(branch_lengths(lengths).argmin()),), weight=0.0)
+    return [
+        [MicroBatchPlan(tuple(sorted(group))) for group in rank] + [stand_in] * (number - len(rank))
+        for rank in ranks
+    ]
 
-    def cost(group: Sequence[int]) -> int:
-        return tokens_held(lengths[list(group)], layout)
 
-    groups.sort(key=cost, reverse=True)
-    plans = [MicroBatchPlan(tuple(sorted(group))) for group in groups]
-    shortest = int(branch_lengths(lengths).argmin())
-    plans += [MicroBatchPlan((shortest,), weight=0.0)] * (-len(plans) % world_size)
-
-    ranks: list[list[MicroBatchPlan]] = [[] for _ in range(world_size)]
+def _shared_out(groups: Groups, lengths: Lengths, layout: Layout, world_size: int) -> list[Groups]:
+    """For each rank its groups: of each round's, the longest goes to the rank with the least so far."""
+    costs = [tokens_held(lengths[group], layout) for group in groups]
+    longest_first = sorted(range(len(groups)), key=lambda i: -costs[i])
+    ranks: list[Groups] = [[] for _ in range(world_size)]
     loads = [0] * world_size
-    for start in range(0, len(plans), world_size):
-        # Longest first, each round's longest to the rank with the least so far.
-        for rank, plan in zip(
-            np.argsort(loads, kind="stable"), plans[start : start + world_size], strict=True
-        ):
-            ranks[rank].append(plan)
-            loads[rank] += cost(plan.indices)
+    for start in range(0, len(groups), world_size):
+        by_load = np.argsort(loads, kind="stable").tolist()
+        for rank, i in zip(by_load, longest_first[start : start + world_size], strict=False):
+            ranks[rank].append(groups[i])
+            loads[rank] += costs[i]
     return ranks
 
 
-def _similar(lengths: Lengths, layout: Layout, world_size: int, max_tokens: int) -> list[list[int]]:
-    """Groups of pairs of similar length, which keeps padding low."""
-    branches = branch_lengths(lengths)
-    by_length = np.argsort(-branches, kind="stable").tolist()
-    groups: list[list[int]] = []
-    start = 0
-    while start < len(by_length):
-        size = max(1, max_tokens // (2 * int(branches[by_length[start]])))
-        groups.append(by_length[start : start + size])
-        start += size
+def _similar(lengths: Lengths, world_size: int, max_tokens: int) -> Groups:
+    """Groups of pairs of similar length, which keeps padding low: as few as the budget allows, a multiple of
+    the ranks, of as few tokens at most as that number of them can have."""
+    longest_first = np.argsort(-branch_lengths(lengths), kind="stable")
+    widths = branch_lengths(lengths)[longest_first].tolist()
+    rows = _branches(lengths)[longest_first].tolist()
+
+    def cut(limit: int) -> list[int]:
+        """Where groups of at most `limit` tokens begin."""
+        starts, held = [0], 0
+        for i, count in enumerate(rows):
+            held += count
+            if held * widths[starts[-1]] > limit and i > starts[-1]:
+                starts.append(i)
+                held = count
+        return starts
+
+    number = -(-len(cut(max_tokens)) // world_size) * world_size
+    limit = bisect_left(range(max_tokens), True, key=lambda limit: len(cut(limit)) <= number)
+    bounds = [*cut(limit), len(rows)]
+    groups = [longest_first[start:stop].tolist() for start, stop in pairwise(bounds)]
     while len(groups) % world_size:
-        widest = max(groups, key=lambda group: (len(group) > 1, tokens_held(lengths[group], layout)))
-        if len(widest) == 1:
+        largest = max(groups, key=lambda group: (len(group) > 1, tokens_held(lengths[group], Layout.PADDED)))
+        if len(largest) == 1:
             break
-        groups.remove(widest)
-        groups += [widest[: len(widest) // 2], widest[len(widest) // 2 :]]
+        groups.remove(largest)
+        groups += [largest[: len(largest) // 2], largest[len(largest) // 2 :]]
     return groups
 
 
-def _even(lengths: Lengths, layout: Layout, world_size: int, max_tokens: int) -> list[list[int]]:
-    """As few groups as the budget allows, a multiple of the ranks, of about as many tokens each."""
-    costs = packed_lengths(lengths, layout).tolist()
-    longest_first = sorted(range(len(costs)), key=lambda i: (-costs[i], i))
-    number = -(-sum(costs) // max_tokens)
+def _even(costs: NDArray[np.int64], world_size: int, max_tokens: int) -> Groups:
+    """As few groups as the budget allows, a multiple of the ranks, of about as many tokens each.
+
+    Args:
+        costs: (n,) tokens of each pair in a packed row.
+        world_size: number of ranks.
+        max_tokens: of a group.
+    """
+    longest_first = np.argsort(-costs, kind="stable").tolist()
+    tokens = costs.tolist()
+    number = -(-sum(tokens) // max_tokens)
     while True:
-        number = min(-(-number // world_size) * world_size, len(costs))
+        number = min(-(-number // world_size) * world_size, len(tokens))
         # Each pair, the longest first, joins the group that is shortest so far.
         groups: list[tuple[int, int, list[int]]] = [(0, i, []) for i in range(number)]
         for pair in longest_first:
             held, i, group = heappop(groups)
             group.append(pair)
-            heappush(groups, (held + costs[pair], i, group))
-        if number == len(costs) or all(held <= max_tokens or len(g) == 1 for held, _, g in groups):
+            heappush(groups, (held + tokens[pair], i, group))
+        if number == len(tokens) or all(held <= max_tokens or len(g) == 1 for held, _, g in groups):
             return [group for _, _, group in groups]
         number += 1
+
+
+def _exchanged(ranks: Sequence[Groups], costs: NDArray[np.int64], max_tokens: int) -> list[Groups]:
+    """The groups after exchanges of two pairs that let ranks hold as equally many tokens as they can.
+
+    The rank with most tokens gives a pair for a shorter one of the rank with least, or of the next one if
+    that does not help, as long as it does.  No group grows beyond the budget.
+
+    Args:
+        ranks: their groups.
+        costs: (n,) tokens of each pair.
+        max_tokens: of a group.
+    """
+    ranks = [[list(group) for group in groups] for groups in ranks]
+    loads = np.array([sum(costs[group].sum() for group in groups) for groups in ranks])
+    while loads.max() - loads.min() > EVEN * loads.mean():
+        heavy = int(loads.argmax())
+        for light in np.argsort(loads, kind="stable").tolist():
+            if moved := _exchange(ranks[heavy], ranks[light], loads[heavy] - loads[light], costs, max_tokens):
+                loads[[heavy, light]] += (-moved, moved)
+                break
+        else:
+            return ranks
+    return ranks
+
+
+def _exchange(
+    heavy: Groups, light: Groups, difference: int, costs: NDArray[np.int64], max_tokens: int
+) -> int:
+    """Exchange the two pairs that lower the larger of two ranks' loads most; the tokens that this moves."""
+    given = [(group, i) for group in heavy for i in range(len(group))]
+    taken = [(group, i) for group in light for i in range(len(group))]
+    held = np.array([costs[group].sum() for group in light for _ in group])
+    moved = costs[[group[i] for group, i in given]][:, None] - costs[[group[i] for group, i in taken]]
+    gain = np.minimum(moved, difference - moved)
+    gain[held + moved > max_tokens] = 0
+    if gain.max(initial=0) <= 0:
+        return 0
+    best = np.unravel_index(gain.argmax(), gain.shape)
+    (group, i), (other, j) = given[best[0]], taken[best[1]]
+    group[i], other[j] = other[j], group[i]
+    return int(moved[best])

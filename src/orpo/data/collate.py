@@ -33,6 +33,12 @@ def batch_totals(pairs: Iterable[TokenizedPair], prompt_tokens: PromptTokens) ->
         ),
         chosen_tokens=sum(pair.weight * len(pair.chosen) for pair in answered),
         responses=sum(pair.weight * (bool(pair.chosen) + bool(pair.rejected)) for pair in pairs),
+        tokens=sum(
+            pair.weight * (len(pair.prompt) + len(response))
+            for pair in pairs
+            for response in (pair.chosen, pair.rejected)
+            if response
+        ),
     )
 
 
@@ -100,6 +106,7 @@ def collate(
     segments: list[torch.Tensor] = []
     counts = torch.zeros((3, size))
     ends = torch.zeros((2, size), dtype=torch.int64)
+    presence = torch.zeros(input_ids.numel())
     offsets = [0]
 
     def score(kind: int, pair: int, before: int, start: int, tokens: Sequence[int]) -> None:
@@ -116,9 +123,12 @@ def collate(
         end = len(pair.prompt) - 1
         score(0, i, at.prompt + end, at.chosen, pair.chosen)
         score(1, i, at.rejected_prompt + end, at.rejected, pair.rejected)
-        for kind, start, response in ((0, at.chosen, pair.chosen), (1, at.rejected, pair.rejected)):
+        branches = (at.prompt, at.chosen, pair.chosen), (at.rejected_prompt, at.rejected, pair.rejected)
+        for kind, (prompt, start, response) in enumerate(branches):
             if response:
                 ends[kind, i] = start + len(response) - 1
+                presence[prompt : prompt + len(pair.prompt)] += weight * pair.weight
+                presence[start : start + len(response)] += weight * pair.weight
         if pair.chosen:
             for first, last in _scored_of_prompt(pair, prompt_tokens):
                 score(2, i, at.prompt + first - 1, at.prompt + first, pair.prompt[first:last])
@@ -134,6 +144,7 @@ def collate(
         weight=torch.tensor([weight * pair.weight for pair in pairs]),
         margin=torch.tensor([pair.margin for pair in pairs]),
         ends=ends,
+        presence=presence,
         offsets=tuple(offsets),
         reference=_references(pairs),
     )

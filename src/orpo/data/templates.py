@@ -83,7 +83,7 @@ def resolve_template(tokenizer: PreTrainedTokenizerBase, choice: str, prompts: I
         if not has_conversations:
             return Template("none", None)
         if tokenizer.chat_template is not None:
-            return Template("model", _own_template(tokenizer))
+            return Template("model", own_template(tokenizer))
         template = Template("transcript", _bundled(tokenizer, "transcript"))
     elif choice in REQUIRED_TOKENS:
         template = Template(choice, _bundled(tokenizer, choice), wraps_text=True)
@@ -108,8 +108,15 @@ def _kinds(prompts: Iterable[Prompt]) -> tuple[bool, bool]:
     return False in seen, True in seen
 
 
-def _own_template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The template that `apply_chat_template` takes by default; a model may have several, by name."""
+def own_template(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The template that `apply_chat_template` takes by default; a model may have several, by name.
+
+    Args:
+        tokenizer: one that has a template.
+
+    Raises:
+        ConfigError: it has several, and none is the default.
+    """
     own = tokenizer.chat_template
     if isinstance(own, dict) and "default" not in own:
         raise ConfigError(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from orpo.data.tokenized import TokenizedPairs
 from orpo.statistics.calibration import calibrate_margins
@@ -23,12 +24,29 @@ def assess(values: NDArray[np.float32], pairs: TokenizedPairs) -> dict[str, Any]
     Returns:
         What summary.json holds of it; `calibration` is None if no two values differ.
     """
-    numbers: dict[bytes, int] = {}
-    prompts = [numbers.setdefault(key, len(numbers)) for key in pairs.prompt_keys()]
     margins = values[:, 0].astype(np.float64) - values[:, 1]
-    fitness = fitness_to_judge(margins, pairs.lengths[:, 1], pairs.lengths[:, 2], clusters=prompts)
+    return assess_margins(margins, pairs.lengths[:, 1], pairs.lengths[:, 2], pairs.prompt_keys())
+
+
+def assess_margins(
+    margins: NDArray[np.float64],
+    chosen_lengths: ArrayLike,
+    rejected_lengths: ArrayLike,
+    prompt_keys: Sequence[bytes],
+) -> dict[str, Any]:
+    """See `assess`.
+
+    Args:
+        margins: (N,) value of the chosen response less that of the rejected one.
+        chosen_lengths: (N,) in tokens.
+        rejected_lengths: (N,) the same.
+        prompt_keys: (N,) what tells prompts apart.
+    """
+    numbers: dict[bytes, int] = {}
+    prompts = [numbers.setdefault(key, len(numbers)) for key in prompt_keys]
+    fitness = fitness_to_judge(margins, chosen_lengths, rejected_lengths, clusters=prompts)
     return {
-        "pairs": len(pairs),
+        "pairs": len(margins),
         "accuracy": _rate(fitness.accuracy),
         "by_length": {"rule": fitness.rule, **_rate(fitness.rule_accuracy), "p_value": fitness.p_value},
         "fit_to_judge": bool(fitness.fit),

@@ -17,8 +17,6 @@ from orpo.formats.records import (
     OptionalNumber,
     Record,
     check_record,
-    read_records,
-    write_list,
     write_text,
 )
 from orpo.statistics.intervals import Floats
@@ -32,7 +30,7 @@ BASELINE, MODEL, DRAW = 1.0, 2.0, 1.5
 
 
 class ModelOutput(Record):
-    """A model output of AlpacaEval."""
+    """A row of `model_outputs.json`, a JSON list."""
 
     what = "a model output of AlpacaEval"
 
@@ -52,7 +50,7 @@ def _preference(value: float | None) -> float | None:
 
 
 class Annotation(Record):
-    """An annotation of AlpacaEval."""
+    """A row of `annotations.json`, a JSON list."""
 
     what = "an annotation of AlpacaEval"
 
@@ -87,42 +85,6 @@ class LeaderboardRow(Record):
     avg_length: int
     length_controlled_winrate: OptionalNumber = None
     lc_standard_error: OptionalNumber = None
-
-
-def read_outputs(path: str | Path) -> list[ModelOutput]:
-    """Read `model_outputs.json`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, ModelOutput)
-
-
-def write_outputs(path: str | Path, outputs: Sequence[ModelOutput]) -> None:
-    """Write `model_outputs.json`.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    write_list(path, outputs)
-
-
-def read_annotations(path: str | Path) -> list[Annotation]:
-    """Read `annotations.json`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Annotation)
-
-
-def write_annotations(path: str | Path, annotations: Sequence[Annotation]) -> None:
-    """Write `annotations.json`.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    write_list(path, annotations)
 
 
 def preferences(annotations: Sequence[Annotation]) -> Floats:

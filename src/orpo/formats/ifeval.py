@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from orpo.errors import DataError
-from orpo.formats.records import Record, read_records, write_lines
+from orpo.formats.records import Record, write_lines
 from orpo.statistics.rates import Rate
 from orpo.text import printable
 
@@ -18,7 +18,7 @@ _EXCERPT = 60
 
 
 class Prompt(Record):
-    """A prompt of IFEval."""
+    """A row of `input_data.jsonl`."""
 
     what = "a prompt of IFEval"
 
@@ -35,7 +35,7 @@ class Prompt(Record):
 
 
 class Response(Record):
-    """A response to IFEval."""
+    """A row of a file of responses."""
 
     what = "a response to IFEval"
 
@@ -44,7 +44,7 @@ class Response(Record):
 
 
 class Outcome(Record):
-    """An outcome of IFEval."""
+    """A row of `eval_results_strict.jsonl` or `eval_results_loose.jsonl`."""
 
     what = "an outcome of IFEval"
 
@@ -59,24 +59,6 @@ class Outcome(Record):
         if len(self.follow_instruction_list) != len(self.instruction_id_list):
             raise ValueError("as many `follow_instruction_list` as `instruction_id_list`")
         return self
-
-
-def read_prompts(path: str | Path) -> list[Prompt]:
-    """Read `input_data.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Prompt)
-
-
-def read_responses(path: str | Path) -> list[Response]:
-    """Read a file of responses.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Response)
 
 
 def write_responses(path: str | Path, prompts: Sequence[Prompt], responses: Sequence[Response]) -> None:
@@ -95,15 +77,6 @@ def write_responses(path: str | Path, prompts: Sequence[Prompt], responses: Sequ
                 hint="Generate a response for every prompt; the prompt's text must be unchanged.",
             )
     write_lines(path, responses)
-
-
-def read_outcomes(path: str | Path) -> list[Outcome]:
-    """Read `eval_results_strict.jsonl` or `eval_results_loose.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Outcome)
 
 
 def prompt_level(outcomes: Sequence[Outcome]) -> Rate:

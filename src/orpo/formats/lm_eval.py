@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import Field
 
-from orpo.formats.records import Record, read_record, read_records, write_json, write_lines
+from orpo.formats.records import Record, write_json, write_lines
 
 _STANDARD_ERROR = "_stderr"
 _NOT_IN_NAMES = re.compile(r"[\"<>:/|\\?*\[\]]+")
 
 
 class Results(Record):
-    """A results file of lm-evaluation-harness.
+    """The object that `results_TIME.json` holds.
 
     Its other keys, such as `versions`, `configs`, `n-shot` and `config`, are kept as they are.
     """
@@ -33,7 +33,7 @@ class Results(Record):
 
 
 class Sample(Record):
-    """A sample of lm-evaluation-harness.
+    """A row of `samples_TASK_TIME.jsonl`.
 
     The values of metrics are further keys, named as in `metrics`.
     """
@@ -62,15 +62,6 @@ class Metric:
     """None where the harness writes `N/A`."""
 
     higher_is_better: bool | None
-
-
-def read_results(path: str | Path) -> Results:
-    """Read `results_TIME.json`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_record(path, Results)
 
 
 def write_results(folder: str | Path, results: Results, when: datetime) -> Path:
@@ -103,15 +94,6 @@ def metrics(results: Results) -> list[Metric]:
         for name, comma, filter_ in [key.partition(",")]
         if comma and not name.endswith(_STANDARD_ERROR) and _number(value) is not None
     ]
-
-
-def read_samples(path: str | Path) -> list[Sample]:
-    """Read `samples_TASK_TIME.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Sample)
 
 
 def write_samples(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from orpo.errors import DataError
-from orpo.formats.records import Record, read_records, write_lines
+from orpo.formats.records import Record
 from orpo.statistics.intervals import Floats
 from orpo.statistics.position import BothOrders, both_orders
 from orpo.text import printable
@@ -25,7 +24,7 @@ Judge = Annotated[tuple[str, str], Field(strict=False)]
 
 
 class Question(Record):
-    """A question of MT-Bench."""
+    """A row of `question.jsonl`."""
 
     what = "a question of MT-Bench"
 
@@ -43,7 +42,7 @@ class Choice(Record):
 
 
 class Answer(Record):
-    """An answer of MT-Bench."""
+    """A row of `model_answer/MODEL.jsonl`."""
 
     what = "an answer of MT-Bench"
 
@@ -55,7 +54,7 @@ class Answer(Record):
 
 
 class PairJudgment(Record):
-    """A pairwise judgement of MT-Bench."""
+    """A row of `model_judgment/JUDGE_pair.jsonl`."""
 
     what = "a pairwise judgement of MT-Bench"
 
@@ -78,7 +77,7 @@ class PairJudgment(Record):
 
 
 class SingleJudgment(Record):
-    """A single judgement of MT-Bench."""
+    """A row of `model_judgment/JUDGE_single.jsonl`."""
 
     what = "a single judgement of MT-Bench"
 
@@ -92,60 +91,6 @@ class SingleJudgment(Record):
     tstamp: float
 
 
-def read_questions(path: str | Path) -> list[Question]:
-    """Read `question.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Question)
-
-
-def read_answers(path: str | Path) -> list[Answer]:
-    """Read `model_answer/MODEL.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, Answer)
-
-
-def write_answers(path: str | Path, answers: Sequence[Answer]) -> None:
-    """Write `model_answer/MODEL.jsonl`.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    write_lines(path, answers)
-
-
-def read_pair_judgments(path: str | Path) -> list[PairJudgment]:
-    """Read `model_judgment/JUDGE_pair.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, PairJudgment)
-
-
-def read_single_judgments(path: str | Path) -> list[SingleJudgment]:
-    """Read `model_judgment/JUDGE_single.jsonl`.
-
-    Raises:
-        DataError: it is not such a file.
-    """
-    return read_records(path, SingleJudgment)
-
-
-def write_judgments(path: str | Path, judgments: Sequence[PairJudgment] | Sequence[SingleJudgment]) -> None:
-    """Write `model_judgment/JUDGE_pair.jsonl` or `..._single.jsonl`.
-
-    Raises:
-        ResourceError: it cannot be written.
-    """
-    write_lines(path, judgments)
-
-
 def pair_verdicts(judgments: Sequence[PairJudgment], model: str, opponent: str) -> BothOrders:
     """Verdicts of both orders on `model` against `opponent`, whichever of them is `model_1`.
 
@@ -155,12 +100,12 @@ def pair_verdicts(judgments: Sequence[PairJudgment], model: str, opponent: str) 
     ours = [one for one in judgments if {one.model_1, one.model_2} == {model, opponent}]
     if not ours:
         raise DataError(f"no judgement compares {printable(model)} with {printable(opponent)}")
-    shown_first, shown_second = np.array([_verdicts(one, model) for one in ours]).T
+    shown_first, shown_second = np.array([preferences(one, model) for one in ours]).T
     return both_orders(shown_first, shown_second)
 
 
-def _verdicts(judgment: PairJudgment, model: str) -> tuple[float, float]:
-    """Preferences for `model` in [0, 1], of the game that shows it first and of the other one."""
+def preferences(judgment: PairJudgment, model: str) -> tuple[float, float]:
+    """Preferences for `model` in [0, 1], of the game that shows it first and of the other; NaN: error."""
     first = _preference(judgment, judgment.g1_winner, model)
     second = _preference(judgment, judgment.g2_winner, model)
     return (first, second) if judgment.model_1 == model else (second, first)

@@ -14,8 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from orpo.formats.alpaca_eval import BASELINE, MODEL, Annotation, preferences
-from orpo.formats.alpaca_eval import write_annotations as write_rows
-from orpo.formats.records import OptionalNumber, read_records
+from orpo.formats.records import OptionalNumber, read_records, write_list
 from orpo.judging.comparison import Comparison, Judgement
 from orpo.judging.outputs import Item
 from orpo.judging.verdicts import Status
@@ -33,10 +32,13 @@ _Preference = Annotated[OptionalNumber, AfterValidator(_on_scale)]
 
 
 class OrderedAnnotation(Annotation):
-    """An annotation that may say what the judge preferred in each order, on the same scale."""
+    """An annotation that may say what the judge preferred in each order, or by how much."""
 
     preference_model_first: _Preference = None
     preference_baseline_first: _Preference = None
+
+    margin: OptionalNumber = None
+    """How much better `output_2` is, on the judge's own scale, if it has one."""
 
 
 def read_comparisons(path: Path) -> list[Comparison]:
@@ -57,7 +59,7 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     Raises:
         ResourceError: it cannot be written.
     """
-    write_rows(path, [_annotation(comparison, one) for one in comparison.judgements])
+    write_list(path, [_annotation(comparison, one) for one in comparison.judgements])
 
 
 def _comparison(model: str, baseline: str, rows: Sequence[OrderedAnnotation]) -> Comparison:
@@ -69,6 +71,7 @@ def _comparison(model: str, baseline: str, rows: Sequence[OrderedAnnotation]) ->
             Status.INVALID if math.isnan(preference) else Status.VALID,
             _from_scale(one.preference_model_first),
             _from_scale(one.preference_baseline_first),
+            one.margin,
         )
         for one, preference in zip(rows, preferences(rows).tolist(), strict=True)
     )
@@ -89,6 +92,7 @@ def _annotation(comparison: Comparison, one: Judgement) -> OrderedAnnotation:
         preference=_to_scale(one.preference),
         preference_model_first=_to_scale(one.model_first),
         preference_baseline_first=_to_scale(one.baseline_first),
+        **({} if one.margin is None else {"margin": one.margin}),
     )
 
 

@@ -32,6 +32,9 @@ class Judgement:
     baseline_first: float = float("nan")
     """The same when it was shown second."""
 
+    margin: float | None = None
+    """How much better the model's response is, on the judge's own scale, if it has one."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -43,6 +46,9 @@ class Comparison:
     judgements: tuple[Judgement, ...]
     reasons: Mapping[str, int] = field(default_factory=dict[str, int])
     """Why there is no verdict, and for how many questions; an item in two orders is two."""
+
+    has_texts: bool = True
+    """Whether the items hold what was judged; of some published verdicts only the verdicts are known."""
 
     @property
     def counts(self) -> Counter[Status]:
@@ -62,7 +68,7 @@ class Comparison:
     def length_controlled(self) -> LengthControlled | None:
         """The win rate at equal length, fitted to these verdicts alone; None where they do not allow it."""
         valid = self.valid
-        if not valid:
+        if not valid or not self.has_texts:
             return None
         return length_controlled(
             _preferences(valid),
@@ -78,8 +84,10 @@ class Comparison:
         )
         return orders if len(orders.readable) else None
 
-    def mean_lengths(self) -> tuple[float, float]:
-        """Characters of the responses of the model and of the baseline."""
+    def mean_lengths(self) -> tuple[float, float] | None:
+        """Characters of the responses of the model and of the baseline, if they are known."""
+        if not self.has_texts:
+            return None
         items = [one.item for one in self.judgements]
         return (
             float(np.mean([len(item.model) for item in items])),
@@ -88,13 +96,29 @@ class Comparison:
 
 
 def compare(judge: Judge, items: Sequence[Item], *, model: str, baseline: str) -> Comparison:
-    """Ask about every item in both orders, and join what is said; it is a tie where that is contradictory.
+    """Ask about every item; in both orders if that may matter, and it is a tie where they are contradictory.
 
     The two orders of an item are asked one after the other, so that a limit leaves few halves.
 
     Raises:
         NetworkError: see `Judge.judge`.
     """
+    ask = _in_both_orders if judge.both_orders else _in_one_order
+    judgements, verdicts = ask(judge, items)
+    reasons = Counter(one.reason for one in verdicts if one.status is not Status.VALID)
+    return Comparison(model, baseline, judge.name, tuple(judgements), reasons)
+
+
+def _in_one_order(judge: Judge, items: Sequence[Item]) -> tuple[list[Judgement], list[Verdict]]:
+    verdicts = judge.judge([Question(one.instruction, one.model, one.baseline) for one in items])
+    judgements = [
+        Judgement(item, preference, verdict.status, margin=verdict.margin)
+        for item, preference, verdict in zip(items, _for_first(verdicts).tolist(), verdicts, strict=True)
+    ]
+    return judgements, verdicts
+
+
+def _in_both_orders(judge: Judge, items: Sequence[Item]) -> tuple[list[Judgement], list[Verdict]]:
     both = [
         question
         for one in items
@@ -117,8 +141,7 @@ def compare(judge: Judge, items: Sequence[Item], *, model: str, baseline: str) -
             strict=True,
         )
     ]
-    reasons = Counter(one.reason for one in verdicts if one.status is not Status.VALID)
-    return Comparison(model, baseline, judge.name, tuple(judgements), reasons)
+    return judgements, verdicts
 
 
 def _worst(*verdicts: Verdict) -> Status:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from orpo.judging.annotations import read_comparisons, write_comparison
+from orpo.judging.annotations import write_comparison
 from orpo.judging.comparison import Comparison, compare
 from orpo.judging.outputs import Matching, System, match, read_system, require_names
 from orpo.judging.verdicts import Judge
@@ -70,15 +70,6 @@ def judge_systems(judge: Judge, systems: Sequence[System], output: Path) -> list
         write_comparison(annotations_path(output, found), found)
         contests.append(Contest(found, matching))
     return contests
-
-
-def read_contests(paths: Sequence[Path]) -> list[Contest]:
-    """The comparisons in files of annotations.
-
-    Raises:
-        DataError: a file cannot be read.
-    """
-    return [Contest(one) for path in paths for one in read_comparisons(path)]
 
 
 def annotations_path(output: Path, comparison: Comparison) -> Path:

@@ -33,6 +33,8 @@ class LlmJudge:
         progress: is told of each question that is done.
     """
 
+    both_orders = True
+
     def __init__(
         self,
         api: ChatApi,

@@ -39,6 +39,8 @@ class ProgramJudge:
         ConfigError: there is no such program.
     """
 
+    both_orders = True
+
     def __init__(self, command: str) -> None:
         try:
             self._arguments = shlex.split(command)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orpo.judging.comparison import Comparison
 from orpo.judging.contest import Contest, Standings
+from orpo.judging.mt_bench import Score, Scoreboard
 from orpo.judging.outputs import Matching
 from orpo.judging.spending import Usage
 from orpo.judging.verdicts import Status
@@ -21,14 +22,19 @@ _MOST_INSTRUCTIONS = 5
 
 
 def as_record(
-    contests: Sequence[Contest], table: Standings | None, spent: dict[str, Any] | None
+    contests: Sequence[Contest],
+    table: Standings | None,
+    *,
+    scores: Sequence[Scoreboard] = (),
+    **more: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """All comparisons.
 
     Args:
         contests: the pairs of models.
         table: of several.
-        spent: see `spent_record`.
+        scores: of single answers.
+        more: what else there is to say, by key: `spent`, see `spent_record`, and `reward_model`.
     """
     record: dict[str, Any] = {"comparisons": [_contest(one) for one in contests]}
     if table is not None:
@@ -54,9 +60,9 @@ def as_record(
             }
             for one in table.differences
         ]
-    if spent is not None:
-        record["spent"] = spent
-    return record
+    if scores:
+        record["scores"] = [_scoreboard(one) for one in scores]
+    return record | {key: value for key, value in more.items() if value is not None}
 
 
 def spent_record(requests: int, now: Usage, in_all: Usage) -> dict[str, Any]:
@@ -68,6 +74,21 @@ def spent_record(requests: int, now: Usage, in_all: Usage) -> dict[str, Any]:
         in_all: answers that the verdicts rest on, those of earlier calls too.
     """
     return {"requests": requests, "now": _usage(now), "in_all": _usage(in_all)}
+
+
+def _scoreboard(board: Scoreboard) -> dict[str, Any]:
+    turns = {str(turn): _score(score) for turn, score in board.turns}
+    return {"model": board.model, "judge": board.judge, "turns": turns, "overall": _score(board.overall)}
+
+
+def _score(score: Score) -> dict[str, Any]:
+    mean = score.mean
+    return {
+        "mean": None if mean is None else mean.value,
+        "interval": None if mean is None or mean.units < 2 else list(mean.interval),
+        "n": score.count,
+        "n_without_score": score.unread,
+    }
 
 
 def _usage(usage: Usage) -> dict[str, Any]:
@@ -91,7 +112,7 @@ def _contest(contest: Contest) -> dict[str, Any]:
         **({} if contest.matching is None else {"not_matched": _not_matched(contest.matching)}),
         "win_rate": None if rate is None else _win_rate(rate),
         "length_controlled": _length_controlled(comparison.length_controlled()),
-        "mean_characters": {"model": lengths[0], "baseline": lengths[1]},
+        "mean_characters": None if lengths is None else {"model": lengths[0], "baseline": lengths[1]},
         "position": None if orders is None else _position(orders),
     }
 

@@ -13,17 +13,27 @@ from orpo.text import printable
 
 _EXCERPT = 60
 
+_STANDING = {
+    "fit": "fit to judge",
+    "unfit": "UNFIT to judge: what it prefers says nothing",
+    "not known": "not known to be fit to judge: measure it with --held-out PAIRS",
+}
+
 _Line = tuple[str, str]
 
 
 def as_table(record: Mapping[str, Any]) -> Group:
     """The record of `as_record` as something that a rich console prints; nothing in it is markup."""
     parts: list[RenderableType] = []
+    if "reward_model" in record:
+        parts += [*_reward_model(record["reward_model"]), Text()]
     for comparison in record["comparisons"]:
         title = f"{comparison['model']} against {comparison['baseline']}, judged by {comparison['judge']}"
         parts += [Text(printable(title), style="bold"), _grid(_lines(comparison)), Text()]
     if "bradley_terry" in record:
         parts += [_strengths(record["bradley_terry"]), Text(), _differences(record["differences"]), Text()]
+    if "scores" in record:
+        parts += [_scores(record["scores"]), Text()]
     if "spent" in record:
         parts.append(_grid(_spent(record["spent"])))
     return Group(*parts)
@@ -33,7 +43,8 @@ def _lines(comparison: Mapping[str, Any]) -> Iterator[_Line]:
     yield from _win_rate(comparison["win_rate"])
     yield "at equal length", _length_controlled(comparison["length_controlled"])
     lengths = comparison["mean_characters"]
-    yield "mean length", f"{lengths['model']:.0f} and {lengths['baseline']:.0f} characters"
+    if lengths is not None:
+        yield "mean length", f"{lengths['model']:.0f} and {lengths['baseline']:.0f} characters"
     yield "position", _position(comparison["position"])
     yield "verdicts", _verdicts(comparison)
     for reason, number in comparison["questions_without_verdict"].items():
@@ -67,7 +78,7 @@ def _length_controlled(figure: Mapping[str, Any] | None) -> str:
 
 def _position(position: Mapping[str, Any] | None) -> str:
     if position is None:
-        return "not known: one order only, or none"
+        return "not known: both orders were not asked"
     return (
         f"both orders agree on {_percent(position['consistent'])}; inconsistent ones are ties: "
         f"{_percent(position['first_slot'])} for what is first, {_percent(position['second_slot'])} for "
@@ -115,6 +126,56 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> Table:
             "significant" if one["significant"] else "not significant",
         )
     return table
+
+
+def _scores(boards: Sequence[Mapping[str, Any]]) -> Table:
+    turns = sorted({turn for one in boards for turn in one["turns"]}, key=int)
+    table = Table(box=None, pad_edge=False, title="Mean scores", title_justify="left")
+    for name in ("model", "judge"):
+        table.add_column(name, overflow="fold")
+    for name in (*(f"turn {turn}" for turn in turns), "all", "95 %", "answers", "without a score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in boards:
+        overall, interval = one["overall"], one["overall"]["interval"]
+        table.add_row(
+            Text(printable(one["model"])),
+            Text(printable(one["judge"])),
+            *(_mean(one["turns"].get(turn)) for turn in turns),
+            _mean(overall),
+            Text("" if interval is None else f"[{interval[0]:.2f}, {interval[1]:.2f}]"),
+            str(overall["n"]),
+            str(overall["n_without_score"]),
+        )
+    return table
+
+
+def _mean(score: Mapping[str, Any] | None) -> str:
+    return "–" if score is None or score["mean"] is None else f"{score['mean']:.2f}"
+
+
+def _reward_model(found: Mapping[str, Any]) -> Iterator[Text]:
+    """Whether the judge may judge, before anything that it says."""
+    words = _STANDING[found["standing"]]
+    yield Text(printable(f"{found['name']}: {words}"), style="" if found["standing"] == "fit" else "bold red")
+    if (assessment := found["assessment"]) is not None:
+        accuracy, by_length = assessment["accuracy"], assessment["by_length"]
+        yield Text(
+            printable(
+                f"right on {_share(accuracy)} of {assessment['pairs']} held-out pairs, the rule "
+                f"“{by_length['rule']}” on {_share(by_length)} (p = {by_length['p_value']:.2g}); from "
+                f"{found['source']}"
+            )
+        )
+    for reason, number in found["held_out_dropped"].items():
+        yield Text(printable(f"held-out pairs: {number} {reason}"))
+    yield Text(
+        f"{found['responses']} responses valued, {found['cut']} of them cut at what it reads"
+        + (f"; {found['empty']} empty ones lose" if found["empty"] else "")
+    )
+
+
+def _share(rate: Mapping[str, float]) -> str:
+    return f"{100 * rate['rate']:.1f} % [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
 
 
 def _spent(spent: Mapping[str, Any]) -> Iterator[_Line]:

@@ -43,16 +43,22 @@ class Verdict:
     reason: str = ""
     """Why it is not valid."""
 
+    margin: float | None = None
+    """How much better what was shown first is, on the judge's own scale, if it has one."""
 
-def preferring(preference: float) -> Verdict:
+
+def preferring(preference: float, *, margin: float | None = None) -> Verdict:
     """A valid verdict; `preference` is for what was shown first, in [0, 1]."""
-    return Verdict(Status.VALID, preference)
+    return Verdict(Status.VALID, preference, margin=margin)
 
 
 class Judge(Protocol):
     """Whatever answers questions."""
 
     name: str
+
+    both_orders: bool
+    """Whether what is shown first may matter, so that it is asked in both orders."""
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
         """One verdict for each question, in their order.

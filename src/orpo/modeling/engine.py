@@ -25,6 +25,7 @@ from orpo.modeling.attention import KEYWORD, attend, attention_of
 from orpo.modeling.head import FusedHead, find_head, probe_ids
 from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind, Outputs
 from orpo.modeling.reward import RewardScorer, value_head
+from orpo.modeling.routing import find_router_loss
 from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def build_scorer(
     layout: Layout | Literal["auto"],
     max_length: int,
     kind: ModelKind = LANGUAGE_MODEL,
+    router_loss: float | Literal["auto"] = 0.0,
 ) -> PairScorer:
     """A scorer of `model` in the best layout that is exact, or in the one that is asked for.
 
@@ -70,16 +72,18 @@ def build_scorer(
         layout: which layout; `auto` tries shared, packed and padded in this order, and says why one fails.
         max_length: tokens of the longest branch, for models whose positions depend on it.
         kind: what the model is; the scores of a reward model are values.
+        router_loss: coefficient of the loss that a mixture of experts adds, see `find_router_loss`.
 
     Raises:
-        ConfigError: the layout that was asked for is not exact for this model, or a reward model has no value
-            head.
+        ConfigError: the layout that was asked for is not exact for this model, a reward model has no value
+            head, or a router loss was asked for that is not to be had.
     """
     base = unwrapped(model)
     if kind.is_reward:
         value_head(base)
     with evaluating(model):
         chosen = _choose(base, layout, max_length, kind.outputs)
+        router = find_router_loss(base, router_loss)
         if kind.is_reward:
             return RewardScorer(model, layout=chosen)
         head = find_head(base)
@@ -87,7 +91,7 @@ def build_scorer(
         log.info("scores from whole logits: what %s does after its head is not known", type(base).__name__)
     elif not isinstance(head, FusedHead):
         log.info("scores through the head's own forward pass: it is more than a linear layer")
-    return PairScorer(model, layout=chosen, head=head)
+    return PairScorer(model, layout=chosen, head=head, router_loss=router)
 
 
 def _choose(

@@ -1,4 +1,4 @@
-"""What a model is loaded and trained as: a language model, or a reward model."""
+"""What a model is loaded as: a language model, a reward model to train, or a judge."""
 
 from __future__ import annotations
 
@@ -47,6 +47,9 @@ class ModelKind:
 
     is_reward: bool = False
 
+    reads_left_to_right: bool = True
+    """Whether it has to, so that nothing that follows a token changes what is made of it."""
+
     def require(self, config: PretrainedConfig, name: str) -> None:
         """Refuse what cannot be loaded as this.
 
@@ -94,6 +97,26 @@ class ModelKind:
         return self.is_reward and starts_as_one and weight.startswith(f"{VALUE_HEAD}.")
 
 
+@dataclass(frozen=True)
+class _Judge(ModelKind):
+    """A reward model of anybody's, encoders among them, that is only asked."""
+
+    def require(self, config: PretrainedConfig, name: str) -> None:
+        """Refuse what gives no value to a text; see `ModelKind.require`."""
+        found = config.architectures or []
+        if not _class_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, config).intersection(found):
+            raise ConfigError(
+                f"expected a reward model, but {name} is {', '.join(found) or type(config).__name__}",
+                hint="That is a sequence-classification model of transformers with one label, such as a run "
+                "with objective.name: reward leaves.",
+            )
+        if config.num_labels != 1:
+            raise ConfigError(
+                f"expected a reward model with one label, but {name} is a classifier of {config.num_labels}",
+                hint="Its labels would have to be turned into one value, and only who made it knows how.",
+            )
+
+
 def _class_names(mapping: Any, config: PretrainedConfig) -> set[str]:
     """The classes that transformers has for a configuration."""
     known = mapping.get(type(config), None)
@@ -115,3 +138,5 @@ LANGUAGE_MODEL = ModelKind(AutoModelForCausalLM, {}, "CAUSAL_LM", _logits)
 REWARD_MODEL = ModelKind(
     AutoModelForSequenceClassification, {"num_labels": 1}, "SEQ_CLS", _states, is_reward=True
 )
+
+JUDGE = _Judge(AutoModelForSequenceClassification, {}, "SEQ_CLS", _states, reads_left_to_right=False)

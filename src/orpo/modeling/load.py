@@ -141,7 +141,8 @@ def load_model(
         )
     if silenced := _disable_dropout(model):
         log.info("dropout set to 0 for training: %s", ", ".join(silenced))
-    _require_left_to_right(model, name, kind)
+    if kind.reads_left_to_right:
+        _require_left_to_right(model, name, kind)
     return LoadedModel(model, tokenizer, commit=getattr(config, "_commit_hash", None))
 
 

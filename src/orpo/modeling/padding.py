@@ -37,7 +37,12 @@ def require_padding(
         was = tokenizer.pad_token
         tokenizer.add_special_tokens({"pad_token": ADDED})
         log.info("pad token: %s added; %s", ADDED, f"{was} ends responses" if was else "there was none")
-        if len(tokenizer) > len(cast("Tensor", model.get_input_embeddings().weight)):
-            model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        make_room(model, tokenizer)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+
+
+def make_room(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a model's embeddings grow to its tokenizer's tokens, if that has more."""
+    if len(tokenizer) > len(cast("Tensor", model.get_input_embeddings().weight)):
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)

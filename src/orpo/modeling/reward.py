@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -26,10 +27,12 @@ class RewardScorer(PairScorer):
     def __init__(self, model: PreTrainedModel | PeftModel, *, layout: Layout) -> None:
         super().__init__(model, layout=layout, head=None)
 
-    def _states(self, batch: MicroBatch) -> Tensor:
+    def _outputs(self, batch: MicroBatch, **asked: bool) -> Any:
+        return unwrapped(self.model).base_model(**model_inputs(batch), **asked)
+
+    def _states(self, outputs: Any, batch: MicroBatch) -> Tensor:
         """(2B, D) hidden states of the last tokens of the chosen and then of the rejected responses."""
-        rows = unwrapped(self.model).base_model(**model_inputs(batch)).last_hidden_state
-        return rows.flatten(0, 1)[batch.ends.flatten()]
+        return outputs.last_hidden_state.flatten(0, 1)[batch.ends.flatten()]
 
     def scores(self, states: Tensor, batch: MicroBatch) -> Scores:
         """Scores of the batch's B pairs from its (2B, D) `states`."""

@@ -35,7 +35,7 @@ from orpo.ops.memory import is_out_of_memory, out_of_memory_message
 from orpo.ops.precision import autocast_dtype
 from orpo.report.card import model_card
 from orpo.run.assessment import Assessor
-from orpo.run.data import Rows, cache_folder, prepare_data
+from orpo.run.data import prepare_data
 from orpo.run.model import (
     advise_on_learning_rate,
     build_objective,
@@ -48,7 +48,9 @@ from orpo.run.reference import Reference, Referenced, with_reference
 from orpo.run.result import Model, TrainingResult, complete_result
 from orpo.run.resume import Start, find_start, flat, read_checkpoint, settings_record
 from orpo.run.rows_in_memory import with_rows_in_memory
+from orpo.run.sources import Rows, cache_folder
 from orpo.rundir import RunDirectory, Status, locked, writing
+from orpo.rundir.command import command_line
 from orpo.training.batches import Batches
 from orpo.training.budget import scoring_budget
 from orpo.training.callbacks import tracker_callbacks
@@ -164,6 +166,7 @@ def _train(
         layout="auto" if settings.layout == "auto" else Layout(settings.layout),
         max_length=data.max_length,
         kind=kind,
+        router_loss=settings.router_loss,
     )
     if settings.compile:
         compile_layers(source.model)
@@ -235,7 +238,7 @@ def _train(
                     run_dir.model,
                     merge=config.model.lora is not None and config.model.lora.merge,
                     stop_ids=data.train.stop_ids,
-                    card=model_card(definition, loop.evaluations, assessment),
+                    card=model_card(definition, loop.course.evaluations, assessment),
                 )
         world.wait()
 
@@ -294,17 +297,19 @@ def _prepare_directory(
     saved: Contents | None,
 ) -> None:
     """Write what a run is, and take back what an earlier process wrote after the point where it goes on."""
+    commands = [command_line()]
     if start.checkpoint is None or saved is None:
         if run.config.exists():
             run.forget()
         else:
             RunDirectory.create(run.path)
     else:
+        commands = [*run.earlier_commands(), *commands]
         run.go_on(saved.state["logs"])
         if later := run.checkpoints.remove_after(start.checkpoint.step):
             log.warning("checkpoints of later steps are removed: %s", ", ".join(map(str, later)))
     run.write_config(dump_config(loaded))
-    run.write_definition(definition)
+    run.write_definition({**definition, "commands": commands})
 
 
 def _require_room(folder: Path, model: Model, settings: TrainingSection) -> None:

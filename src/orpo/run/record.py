@@ -56,6 +56,12 @@ def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: t
         max_tokens,
         scorer.layout,
     )
+    if scorer.router_loss is not None:
+        log.info(
+            "router loss: load balancing of the experts, coefficient %g%s",
+            scorer.router_loss.coefficient,
+            ", the model's own" if config.training.router_loss == "auto" else "",
+        )
     if max_tokens != "auto" and (
         alone := int((tokens_alone(data.train.lengths, scorer.layout) > max_tokens).sum())
     ):
@@ -81,7 +87,8 @@ def definition_record(
             **config.objective.model_dump(by_alias=True),
             "title": objective.title,
             "formula": objective.formula,
-        },
+        }
+        | ({"router_loss": scorer.router_loss.coefficient} if scorer.router_loss is not None else {}),
         "model": {
             "name": config.model.name,
             "is_reward_model": isinstance(scorer, RewardScorer),
@@ -136,20 +143,20 @@ def summary_record(
         assessment: of a reward model, see `orpo.evaluation.assessment`.
         seconds: how long it took.
     """
-    evaluations = [metrics for _, metrics in loop.evaluations]
+    evaluations = [metrics for _, metrics in loop.course.evaluations]
     return {
         "status": status,
         "steps": loop.step,
-        "model_step": loop.model_step,
+        "model_step": loop.course.model_step,
         "max_tokens": [asdict(change) for change in loop.budget.changes],
-        "train": loop.last_train,
-        "skipped_steps": loop.skipped_steps,
+        "train": loop.course.last_train,
+        "skipped_steps": loop.course.skipped_steps,
         "warnings": [asdict(sign) for sign in loop.health.signs],
         "eval": {"first": evaluations[0], "last": evaluations[-1]} if evaluations else None,
         "assessment": assessment,
         "rows": data.record,
-        "resumed": loop.resumed,
-        "wall_seconds": loop.earlier_seconds + seconds,
+        "resumed": loop.course.resumed,
+        "wall_seconds": loop.course.earlier_seconds + seconds,
     }
 
 

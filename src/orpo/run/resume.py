@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,14 @@ FREE = frozenset(
         "model.lora.merge",
         "training.checkpoint_every",
         "training.compile",
+        "training.cpu_offload",
         "training.eval_every",
         "training.gradient_checkpointing",
         "training.keep_checkpoints",
         "training.layout",
         "training.log_every",
         "training.max_tokens",
+        "training.parallel",
         "training.report_to",
     }
 )
@@ -112,7 +114,7 @@ def _occupied(run: RunDirectory, config: RunConfig, how_to_resume: str) -> Confi
     """What is said when a new run is to begin where there is one."""
     other = "or choose another directory with output=PATH."
     try:
-        same = not _changes(settings_record(load_config(run.config).config), settings_record(config))
+        same = not changes(settings_record(load_config(run.config).config), settings_record(config))
     except ConfigError:  # of a release with other keys, say
         same = False
     if not same:
@@ -168,9 +170,8 @@ def require_same(run: RunDirectory, before: Mapping[str, Any], now: Mapping[str,
     Raises:
         CheckpointError: with a table of what has changed.
     """
-    if changes := _changes(before, now):
-        width = max(len(key) for key, _, _ in changes)
-        table = "\n".join(f"  {key:{width}}  {old} -> {new}" for key, old, new in changes)
+    if found := changes(before, now):
+        table = changes_table(found)
         raise CheckpointError(
             f"{run.path}: the run began with other settings than it would go on with:\n{table}",
             hint="Take back the changes, or start a new run with output=PATH.",
@@ -193,22 +194,33 @@ def read_checkpoint(
         CheckpointError: the data, the template or the model are not what they were.
     """
     require_same(run, checkpoint.facts["definition"], facts["definition"])
-    changes = _changes(checkpoint.facts["engine"], facts["engine"])
+    found = changes(checkpoint.facts["engine"], facts["engine"])
     log.info("going on from %s", checkpoint.path)
-    if changes:
+    if found:
         log.warning(
             "the order of the pairs and the batches are exactly those of the run so far; sums may round "
             "otherwise, because of %s",
-            ", ".join(f"{key} {old} -> {new}" for key, old, new in changes),
+            ", ".join(f"{key} {old} -> {new}" for key, old, new in found),
         )
     with read_contents(checkpoint.path, world, checkpoint.facts["processes"]) as contents:
         yield contents
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+Change = tuple[str, str, str]
+"""A dotted key, and its value before and now, as JSON."""
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """What differs between two mappings of dotted keys."""
     keys = [*before, *(key for key in now if key not in before)]
     pairs = [(key, before.get(key), now.get(key)) for key in keys]
     return [(key, json.dumps(old), json.dumps(new)) for key, old, new in pairs if old != new]
+
+
+def changes_table(found: Sequence[Change]) -> str:
+    """The changes, one on a line."""
+    width = max(len(key) for key, _, _ in found)
+    return "\n".join(f"  {key:{width}}  {old} -> {new}" for key, old, new in found)
 
 
 def settings_record(config: RunConfig) -> dict[str, Any]:

@@ -216,6 +216,13 @@ class RunDirectory:
             for name in (METRICS, TIMING, SUMMARY, FAILURE, DEFINITION):
                 self._remove(name)
 
+    def earlier_commands(self) -> list[str]:
+        """The commands on record; none where it is damaged, since each of them writes it anew."""
+        try:
+            return self.read_definition().get("commands", [])
+        except (FileNotFoundError, ValueError):
+            return []
+
     def read_definition(self) -> dict[str, Any]:
         """What `write_definition` stored."""
         return json.loads((self.path / DEFINITION).read_text(encoding="utf-8"))

@@ -6,35 +6,28 @@ Whatever else is not what a run writes ends the reading with one message.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, NonNegativeInt, ValidationError
+from pydantic import ConfigDict, Field, FiniteFloat
 
 from orpo.errors import ConfigError, DataError
+from orpo.rundir.checked import HINT, Count, Record, read_document, read_lines
 from orpo.rundir.directory import (
     CONFIG,
     DEFINITION,
     FAILURE,
     HOLDER,
     METRICS,
-    SCHEMA_VERSION,
     SUMMARY,
     TIMING,
     Status,
 )
 
-Count = NonNegativeInt
 Scalar = str | bool | int | float | None
-
-
-class Record(BaseModel):
-    """What a file, or a part of it, holds; keys that are not named here are left alone."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
 class Counts(Record):
@@ -124,6 +117,8 @@ class Definition(Record):
     data: Data
     versions: dict[str, str]
     engine: dict[str, Scalar]
+    commands: tuple[str, ...] = Field(default=(), strict=False)
+    """That began the run and went on with it; earlier versions did not store them."""
 
 
 class BudgetChange(Record):
@@ -273,7 +268,6 @@ class RunRecords:
     """Logs whose last line is not whole, and left out."""
 
 
-_Document = TypeVar("_Document", bound=Record)
 _Row = TypeVar("_Row", bound=LogRow)
 
 
@@ -296,76 +290,24 @@ def read_run(path: Path) -> RunRecords:
             )
     metrics, half_metrics = _log(path / METRICS, MetricsRow)
     timing, half_timing = _log(path / TIMING, LogRow)
-    definition = _document(path / DEFINITION, Definition)
+    definition = read_document(path / DEFINITION, Definition)
     assert definition is not None
     return RunRecords(
         path=path,
         definition=definition,
         metrics=metrics,
         timing=timing,
-        summary=_document(path / SUMMARY, Summary),
-        failure=_document(path / FAILURE, Failure),
-        holder=_document(path / HOLDER, Holder),
+        summary=read_document(path / SUMMARY, Summary),
+        failure=read_document(path / FAILURE, Failure),
+        holder=read_document(path / HOLDER, Holder),
         half_written=tuple(name for name, half in ((METRICS, half_metrics), (TIMING, half_timing)) if half),
     )
 
 
-def _document(path: Path, kind: type[_Document]) -> _Document | None:
-    """A file of JSON, None if it is not there."""
-    content = _content(path)
-    if content is None:
-        return None
-    try:
-        document = kind.model_validate_json(content)
-    except ValidationError as error:
-        raise _damaged(path, error) from None
-    version = getattr(document, "schema_version", SCHEMA_VERSION)
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{path}: schema_version is {version}, and this orpo reads {SCHEMA_VERSION}",
-            hint="Use the version of orpo that wrote the run; definition.json names it.",
-        )
-    return document
-
-
 def _log(path: Path, kind: type[_Row]) -> tuple[tuple[_Row, ...], bool]:
     """The whole lines of a log, and whether there is one that is not whole."""
-    *lines, rest = (_content(path) or b"").split(b"\n")
-    rows: list[_Row] = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = kind.model_validate_json(line)
-        except ValidationError as error:
-            raise _damaged(path, error, number) from None
-        if rows and row.step < rows[-1].step:
-            raise DataError(f"{path}:{number}: step {row.step} comes after step {rows[-1].step}", hint=_HINT)
-        rows.append(row)
-    return tuple(rows), bool(rest)
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}", hint="Check the permissions."
-        ) from None
-
-
-_HINT = "It was damaged, changed by something else than a run, or written by another version of orpo."
-_PLACE = re.compile(r" at line (\d+) column \d+")
-
-
-def _damaged(path: Path, error: ValidationError, line: int | None = None) -> DataError:
-    """What is wrong with a file, in words, at its first fault."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    what = first["msg"][:1].lower() + first["msg"][1:]
-    if first["type"] == "json_invalid":
-        place = _PLACE.search(what)
-        line = line or (int(place[1]) if place else None)
-        what = _PLACE.sub("", what)
-    elif key := ".".join(map(str, first["loc"])):
-        what = f"{key}: {what}"
-    return DataError(f"{path if line is None else f'{path}:{line}'}: {what}", hint=_HINT)
+    rows, is_broken_off = read_lines(path, kind)
+    for number, (before, row) in enumerate(pairwise(rows), start=2):
+        if row.step < before.step:
+            raise DataError(f"{path}:{number}: step {row.step} comes after step {before.step}", hint=HINT)
+    return tuple(rows), is_broken_off

@@ -35,15 +35,28 @@ def across_input_similarity(embeddings: ArrayLike) -> Estimate:
     Args:
         embeddings: (prompts, dimensions), at least three prompts, no embedding zero.
     """
+    return jackknife(*across_input_leaving_out(embeddings))
+
+
+def across_input_leaving_out(embeddings: ArrayLike) -> tuple[float, Floats]:
+    """The mean cosine over all pairs of prompts, and (prompts,) what it is without each of them.
+
+    Args:
+        embeddings: as for `across_input_similarity`.
+    """
     unit = _unit(embeddings)
     prompts = len(unit)
     assert unit.ndim == 2
     assert prompts >= 3
     total = unit.sum(axis=0)
-    value = float(_mean_cosine(total, prompts))
-    left_out = _mean_cosine(total - unit, prompts - 1)
-    spread = NORMAL_QUANTILE * np.sqrt((prompts - 1) * left_out.var())
-    return Estimate(value, Interval(float(value - spread), float(value + spread)), prompts)
+    return float(_mean_cosine(total, prompts)), _mean_cosine(total - unit, prompts - 1)
+
+
+def jackknife(value: float, left_out: Floats) -> Estimate:
+    """A value with its normal interval, from what it is without each of its units."""
+    units = len(left_out)
+    spread = NORMAL_QUANTILE * np.sqrt((units - 1) * left_out.var())
+    return Estimate(value, Interval(float(value - spread), float(value + spread)), units)
 
 
 def _mean_cosine(total: Floats, number: int) -> Floats:

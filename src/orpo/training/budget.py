@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -256,6 +256,7 @@ def _measure(
         cap: tokens that matter at most.
     """
     device = step.world.device
+    step = replace(step, world=World(0, 1, device))  # ranks measure for themselves
     several = max(2, int(np.searchsorted(held, cap // 8, side="right")))
     samples: list[tuple[int, int]] = []
     modes = {module: module.training for module in step.loss.modules()}

@@ -16,6 +16,7 @@ from torch import Tensor
 from orpo.batch import Totals
 from orpo.errors import NumericsError
 from orpo.ops.means import WeightedMeans, weighted
+from orpo.ops.sharded import whole
 from orpo.training.batches import Batches
 from orpo.training.guard import Judged
 from orpo.training.step import GradientStep
@@ -127,7 +128,7 @@ def examine(judged: Judged, step: GradientStep, batches: Batches, totals: Totals
             parameter.grad = None
         sums = step([micro_batch], totals, lambda: None)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients) / scale
+        norm = whole(torch.nn.utils.get_total_norm(gradients)) / scale
         sums["grad_norm"] = weighted(norm, torch.ones_like(norm))
         if table is None:
             names = list(sums)

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -22,38 +22,30 @@ from orpo.interruption import describe, requested
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.means import WeightedMeans
-from orpo.ops.memory import keep_freed_memory, peak_memory_bytes
+from orpo.ops.memory import keep_freed_memory
 from orpo.ops.precision import autocast_dtype
-from orpo.ops.random import other_states, set_other_states, set_torch_states, torch_states
+from orpo.ops.sharded import whole
 from orpo.rundir import RunDirectory
 from orpo.training.batches import Batches, GlobalBatch
-from orpo.training.budget import BudgetChange, TokenBudget, choose_budget
+from orpo.training.budget import TokenBudget, choose_budget
 from orpo.training.callbacks import Callbacks, training_arguments
-from orpo.training.checkpoint.contents import Contents, Own
-from orpo.training.checkpoint.optimizer import optimizer_tensors, set_optimizer_tensors
+from orpo.training.checkpoint.contents import Contents
 from orpo.training.checkpoint.writer import CheckpointWriter
+from orpo.training.course import Course
 from orpo.training.failure import examine
 from orpo.training.guard import FiniteGuard
 from orpo.training.health import Health
+from orpo.training.logs import Logs
 from orpo.training.loss import PairLoss
 from orpo.training.optim import make_optimizer, make_schedule
+from orpo.training.sharding import is_sharded, trains_few
+from orpo.training.state import RunState
 from orpo.training.step import GradientStep
 
 log = logging.getLogger(__name__)
 
 Evaluate = Callable[[Callable[[], None]], dict[str, float]]
 """Metrics of the held-out pairs; calls its argument after each forward pass."""
-
-
-@dataclass
-class Window:
-    """What has happened since the last row of the logs."""
-
-    means: WeightedMeans = field(default_factory=WeightedMeans)
-    pairs: int = 0
-    tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
 
 
 def total_steps(settings: TrainingSection, batches: Batches) -> int:
@@ -70,7 +62,8 @@ class TrainingLoop:
     """Runs optimizer steps over a seeded order of pairs.
 
     Args:
-        scorer: of the model that is trained, on the right device.
+        scorer: of the model that is trained, on the right device.  With several processes it is wrapped in
+            DDP, unless `shard` has shared its weights out.
         tokenizer: handed to callbacks.
         objective: the loss.
         batches: the training pairs.
@@ -95,12 +88,12 @@ class TrainingLoop:
         settings: TrainingSection,
         max_tokens: int | Literal["auto"],
         world: World,
-        evaluate: Evaluate | None,
-        save: Callable[[], None],
-        run_dir: RunDirectory | None,
-        checkpoints: CheckpointWriter | None,
-        output: str,
-        callbacks: Sequence[TrainerCallback],
+        evaluate: Evaluate | None = None,
+        save: Callable[[], None] = lambda: None,
+        run_dir: RunDirectory | None = None,
+        checkpoints: CheckpointWriter | None = None,
+        output: str = "not written",
+        callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         self._settings = settings
         self._world = world
@@ -118,12 +111,13 @@ class TrainingLoop:
         dtype = autocast_dtype(settings.precision, world.device)
         self._scaler = torch.amp.GradScaler(world.device.type, enabled=dtype == torch.float16)
         loss = PairLoss(scorer, objective)
-        root = DistributedDataParallel(loss) if world.size > 1 else loss
-        self._gradient_step = GradientStep(root, world, dtype, self._scaler)
+        shards = is_sharded(scorer)
+        root = DistributedDataParallel(loss) if world.size > 1 and not shards else loss
+        exchanges_once = not shards or trains_few(scorer)
+        self._gradient_step = GradientStep(root, world, dtype, self._scaler, exchanges_once)
         self._guard = FiniteGuard(world, self._scaler)
         self.health = Health(self.total_steps, compares=objective.rows is not Rows.CHOSEN)
-        self.skipped_steps: list[int] = []
-        """Steps that were left out because loss or gradient were not finite."""
+        self.course = Course()
         self._callbacks = Callbacks(
             callbacks,
             args=training_arguments(
@@ -143,28 +137,25 @@ class TrainingLoop:
             world=world,
         )
         self._model = model
-        self._window = Window()
-        self.last_train: dict[str, float] = {}
-        self.evaluations: list[tuple[int, dict[str, float]]] = []
-        self.model_step: int | None = None
-        """The step that the saved model is of."""
-        self._learning_rate = 0.0
-        self._epoch = 0
-        self._batch = 0
-        """Batches of the epoch that are done."""
-        self.saved_step: int | None = None
-        """The step of the newest checkpoint."""
-        self.resumed: list[int] = []
-        """The steps at which the run went on from a checkpoint."""
-        self.earlier_seconds = 0.0
-        """Time that the processes have taken that the run went on from."""
-        self._started = time.perf_counter()
+        self._logs = Logs(run_dir, self._callbacks, self.health, self.course, world)
         self._resumed: Contents | None = None
         if max_tokens == "auto":
             step = replace(self._gradient_step, loss=loss)  # not DDP's wrapper: ranks measure for themselves
             self.budget = choose_budget(step, self._batches, self._optimizer)
         else:
             self.budget = TokenBudget(max_tokens, "given", world)
+        self._state = RunState(
+            parameters=self._parameters,
+            optimizer=self._optimizer,
+            schedule=self._schedule,
+            scaler=self._scaler,
+            budget=self.budget,
+            health=self.health,
+            callbacks=self._callbacks,
+            logs=self._logs,
+            course=self.course,
+            device=world.device,
+        )
 
     @property
     def step(self) -> int:
@@ -193,33 +184,33 @@ class TrainingLoop:
         callbacks.fire("on_train_begin")
         if self._resumed is None:
             self._evaluate()
-            self._window = Window()
+            self._logs.begin()
         else:
             self._go_on(self._resumed)
         self._model.train()
-        while self._batch or not callbacks.control.should_training_stop:
+        while self.course.batch or not callbacks.control.should_training_stop:
             self._run_epoch()
         callbacks.fire("on_train_end")
-        if self._settings.select == "last" or self.model_step is None:
+        if self._settings.select == "last" or self.course.model_step is None:
             self._save_model()
 
     def _run_epoch(self) -> None:
         """The epoch, or what is left of it."""
-        callbacks = self._callbacks
-        if not self._batch:
+        callbacks, course = self._callbacks, self.course
+        if not course.batch:
             callbacks.fire("on_epoch_begin")
-        batches = self._batches.epoch(self._epoch, start=self._batch)
+        batches = self._batches.epoch(course.epoch, start=course.batch)
         while not self._epoch_stops and (batch := next(batches, None)) is not None:
             callbacks.fire("on_step_begin")
             self._update(batch)
-            self._batch += 1
+            course.batch += 1
             callbacks.state.global_step += 1
-            callbacks.state.epoch = self._epoch + self._batch / self._batches.per_epoch
+            callbacks.state.epoch = course.epoch + course.batch / self._batches.per_epoch
             callbacks.fire("on_step_end")
             self._log_evaluate_save()
             if not callbacks.control.should_training_stop:
                 self._stop_if_asked()
-        self._epoch, self._batch = self._epoch + 1, 0
+        course.epoch, course.batch = course.epoch + 1, 0
         callbacks.fire("on_epoch_end")
         self._log_evaluate_save()
 
@@ -251,7 +242,7 @@ class TrainingLoop:
         sums = self._backpropagate(batch)
         self._scaler.unscale_(self._optimizer)
         limit = self._settings.max_grad_norm or math.inf
-        grad_norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), limit)
+        grad_norm = whole(torch.nn.utils.clip_grad_norm_(self._parameters.values(), limit))
         callbacks.fire("on_pre_optimizer_step")
         self._heed_verdict()  # on the step before, whose numbers have come while this one's work was queued
         left_out, sums = self._guard.judge(self.step + 1, batch, sums, grad_norm)
@@ -260,12 +251,9 @@ class TrainingLoop:
         self._scaler.update()
         callbacks.fire("on_optimizer_step")
         self._optimizer.zero_grad(set_to_none=True)
-        self._learning_rate = float(self._schedule.get_last_lr()[0])
+        self.course.learning_rate = float(self._schedule.get_last_lr()[0])
         self._schedule.step()
-        self._window.means.add(sums)
-        self.health.saw(batch.totals.pairs)
-        self._window.pairs += len(batch.pairs)
-        self._window.tokens += batch.tokens
+        self._logs.saw(batch, sums)
 
     def _heed_verdict(self) -> None:
         """End the run, or count the step, if the last one was left out because it was not finite.
@@ -280,13 +268,14 @@ class TrainingLoop:
         if fault.is_overflow:
             log.info("step %d: float16 gradients overflowed, update skipped", step)
             return
-        self.skipped_steps.append(step)
+        skipped = self.course.skipped_steps
+        skipped.append(step)
         allowed = self._settings.max_skipped_steps
-        if len(self.skipped_steps) <= allowed:
+        if len(skipped) <= allowed:
             log.warning(
                 "step %d: loss or gradient is not finite; no update was made (%d of at most %d such steps)",
                 step,
-                len(self.skipped_steps),
+                len(skipped),
                 allowed,
             )
             return
@@ -330,14 +319,15 @@ class TrainingLoop:
         is_last = self.step >= self.total_steps or control.should_training_stop
         if is_last or control.should_log or control.should_evaluate or control.should_save:
             self._heed_verdict()
-        if (self._callbacks.control.should_log or is_last) and self._window.means:
-            self._log()
-        evaluated = bool(self.evaluations) and self.evaluations[-1][0] == self.step
+        if self._callbacks.control.should_log or is_last:
+            self._logs.train_row(self.step)
+        evaluations = self.course.evaluations
+        evaluated = bool(evaluations) and evaluations[-1][0] == self.step
         is_best = False
         if (self._callbacks.control.should_evaluate or is_last) and not evaluated:
             is_best = self._evaluate()
         if is_best:
-            self.model_step = self.step
+            self.course.model_step = self.step
         if is_best or self._callbacks.control.should_save:
             # Before the model, so that a run never goes on from before the step that `model/` is of.
             self.checkpoint()
@@ -348,7 +338,7 @@ class TrainingLoop:
 
     def _save_model(self) -> None:
         self._save()
-        self.model_step = self.step
+        self.course.model_step = self.step
 
     def checkpoint(self) -> None:
         """Save all that it takes to go on exactly from the current step; on every rank, between two steps.
@@ -358,128 +348,26 @@ class TrainingLoop:
         Raises:
             ResourceError: the system refused to write, again and again, for another reason.
         """
-        if self._checkpoints is None or self.saved_step == self.step:
+        if self._checkpoints is None or self.course.saved_step == self.step:
             return
         self._heed_verdict()
-        best = self.model_step if self._settings.select == "best" else None
-        if self._checkpoints.save(self.step, self._contents, best=best):
-            self.saved_step = self.step
-
-    def _contents(self) -> Contents:
-        device, window = self._world.device, self._window
-        state = {
-            "step": self.step,
-            "seconds": self.earlier_seconds + time.perf_counter() - self._started,
-            "resumed": self.resumed,
-            "epoch": self._epoch,
-            "batch": self._batch,
-            "schedule": self._schedule.state_dict(),
-            "learning_rates": [group["lr"] for group in self._optimizer.param_groups],
-            "learning_rate": self._learning_rate,
-            "scaler": self._scaler.state_dict(),
-            "budget": [asdict(change) for change in self.budget.changes],
-            "window": {
-                "pairs": window.pairs,
-                "tokens": window.tokens,
-                "seconds": time.perf_counter() - window.started,
-            },
-            "last_train": self.last_train,
-            "skipped_steps": self.skipped_steps,
-            "health": self.health.state_dict(),
-            "evaluations": self.evaluations,
-            "model_step": self.model_step,
-            "callbacks": self._callbacks.state_dict(),
-            "logs": self._run_dir.log_sizes() if self._run_dir is not None else {},
-        }
-        return Contents(
-            parameters=self._parameters,
-            optimizer=optimizer_tensors(self._optimizer, self._parameters),
-            state=state,
-            own=Own(torch_states(device), other_states(), window.means.sums),
-        )
+        best = self.course.model_step if self._settings.select == "best" else None
+        if self._checkpoints.save(self.step, self._state.contents, best=best):
+            self.course.saved_step = self.step
 
     def resume(self, saved: Contents) -> None:
-        """Take over what `checkpoint` has saved; `run` then goes on from there.
-
-        A token budget other than the one that was in force becomes a change of it.
-        """
-        state = saved.state
-        with torch.no_grad():
-            for name, parameter in self._parameters.items():
-                parameter.copy_(saved.parameters[name])
-        set_optimizer_tensors(self._optimizer, self._parameters, saved.optimizer)
-        self._schedule.load_state_dict(state["schedule"])
-        for group, rate in zip(self._optimizer.param_groups, state["learning_rates"], strict=True):
-            group["lr"] = rate
-        self._learning_rate = state["learning_rate"]
-        self._scaler.load_state_dict(state["scaler"])
-        self.budget.go_on_from([BudgetChange(**change) for change in state["budget"]], state["step"])
-        self.resumed, self.earlier_seconds = [*state["resumed"], state["step"]], state["seconds"]
-        self._epoch, self._batch = state["epoch"], state["batch"]
-        self.last_train, self.model_step = state["last_train"], state["model_step"]
-        self.skipped_steps = list(state["skipped_steps"])
-        self.health.load_state_dict(state["health"])
-        self.evaluations = [(step, metrics) for step, metrics in state["evaluations"]]
-        self._callbacks.load_state_dict(state["callbacks"])
-        self.saved_step = self.step
-        self._resumed = replace(saved, parameters={}, optimizer={})
+        """Take over what `checkpoint` has saved; `run` then goes on from there."""
+        self._resumed = self._state.load(saved)
 
     def _go_on(self, saved: Contents) -> None:
         """What is taken over last, because the beginning of training changes it."""
-        state, device = saved.state, self._world.device
-        self._callbacks.load_control(state["callbacks"])
-        window = state["window"]
-        self._window = Window(
-            pairs=window["pairs"],
-            tokens=window["tokens"],
-            started=time.perf_counter() - window["seconds"],
-        )
-        self._window.means.add({name: value.to(device) for name, value in saved.own.sums.items()})
-        set_torch_states(device, saved.own.generators)
-        set_other_states(saved.own.other_generators)
+        self._state.load_rest(saved)
         self._log_evaluate_save()  # a run that was asked to end may not have come to all of it
-        if self._settings.select == "best" and self.model_step == self.step:
+        if self._settings.select == "best" and self.course.model_step == self.step:
             self._save_model()  # the run may have stopped before it was written
 
-    def _log(self) -> None:
-        """Write a row of train metrics: means since the last row, each over what it is a metric of.
-
-        Steps that were left out have no part in it.
-        """
-        window = self._window
-        means = window.means.take(self._world)
-        if not means:
-            return  # every step was left out
-        means["learning_rate"] = self._learning_rate
-        seconds = time.perf_counter() - window.started
-        timing = {
-            "tokens_per_second": window.tokens / seconds,
-            "pairs_per_second": window.pairs / seconds,
-            "seconds": seconds,
-            "peak_memory_bytes": peak_memory_bytes(self._world.device),
-        }
-        self.last_train = means
-        self._write("train", means, timing)
-        self._callbacks.log(means | timing)
-        for sign in self.health.look(self.step, means):
-            log.warning("step %d: %s. %s", sign.step, sign.message, sign.advice)
-        self._window = Window()
-
-    def _write(
-        self,
-        split: Literal["train", "eval"],
-        metrics: dict[str, float],
-        timing: dict[str, float] | None = None,
-    ) -> None:
-        """Add a row to the logs."""
-        if self._run_dir is None:
-            return
-        self._run_dir.append_metrics({"step": self.step, "split": split, **metrics})
-        if timing is not None:
-            self._run_dir.append_timing({"step": self.step, **timing})
-
     def _evaluate(self) -> bool:
-        """Score the held-out pairs, if there are any, outside the clock of the log's window.
+        """Score the held-out pairs, if there are any.
 
         Returns:
             Whether the model is to be kept, as the best so far.
@@ -490,10 +378,7 @@ class TrainingLoop:
         self._model.eval()
         metrics = self._evaluate_pairs(self._after_forward)
         self._model.train()
-        losses = [row["loss"] for step, row in self.evaluations if step > 0]
-        self.evaluations.append((self.step, metrics))
-        self._write("eval", metrics)
-        self._callbacks.evaluated({f"eval_{name}": value for name, value in metrics.items()})
-        self._window.started += time.perf_counter() - started
+        losses = [row["loss"] for step, row in self.course.evaluations if step > 0]
+        self._logs.eval_row(self.step, metrics, started)
         is_lowest = self.step > 0 and metrics["loss"] < min(losses, default=math.inf)
         return is_lowest and self._settings.select == "best"

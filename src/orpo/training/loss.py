@@ -5,7 +5,8 @@ DDP and FSDP hook into one module's forward pass, so everything that reads param
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from orpo.batch import MicroBatch, Totals
 from orpo.modeling.head import FusedHead
 from orpo.modeling.scorer import PairScorer, collect
 from orpo.objectives import Objective, ObjectiveOutput
+from orpo.ops.distributed import World
 from orpo.ops.head import product_dtype
 from orpo.ops.means import add_sums
 
@@ -37,15 +39,46 @@ class PairLoss(nn.Module):
         self.scorer = scorer
         self.objective = objective
 
-    def forward(self, batch: MicroBatch, totals: Totals, factor: Tensor) -> ObjectiveOutput:
+    def forward(
+        self, batch: MicroBatch, totals: Totals, factor: Tensor, world: World | None = None
+    ) -> ObjectiveOutput:
         """The share of the loss, times `factor`, and of the metrics.
 
         Args:
             batch: B pairs.
             totals: the global batch's counts.
             factor: scalar; applied before any gradient is taken, so that a loss scale protects all of them.
+            world: over whose processes the experts' load is summed where `totals` does not say it; None if
+                this one is alone.
         """
-        states = self.scorer.states(batch)
+        compute = partial(self._tensors, totals=totals, factor=factor, world=world)
+        loss, metrics = self.scorer(batch, compute)
+        return ObjectiveOutput(loss, metrics)
+
+    def _tensors(
+        self, batch: MicroBatch, *, totals: Totals, factor: Tensor, world: World | None
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Loss and metrics in a form in which FSDP finds the tensors."""
+        output = self._output(batch, totals, factor, world)
+        return output.loss, output.metrics
+
+    def _output(
+        self, batch: MicroBatch, totals: Totals, factor: Tensor, world: World | None
+    ) -> ObjectiveOutput:
+        router_loss = self.scorer.router_loss
+        if router_loss is None:
+            return self._objective(self.scorer.states(batch), batch, totals, factor)
+        states, logits = self.scorer.routed_states(batch)
+        output = self._objective(states, batch, totals, factor)
+        share = router_loss.share(logits, batch, totals, world)
+        told = torch.stack([share.detach() * totals.tokens, batch.presence.sum().to(share.dtype)])
+        return ObjectiveOutput(
+            output.loss + share * router_loss.coefficient * factor, output.metrics | {"router_loss": told}
+        )
+
+    def _objective(
+        self, states: Tensor, batch: MicroBatch, totals: Totals, factor: Tensor
+    ) -> ObjectiveOutput:
         head = self.scorer.head
         if isinstance(head, FusedHead) and head.is_trained and torch.is_grad_enabled():
             parts = list(parts_of(batch.offsets, head.part_rows))

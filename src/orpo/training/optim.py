@@ -8,12 +8,14 @@ from functools import partial
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
 from orpo.config.schema import TrainingSection
 from orpo.errors import ConfigError
+from orpo.ops.sharded import local
 from orpo.training.optimizers.algorithms import ADAMW, ALGORITHMS, Algorithm, Groups
 from orpo.training.optimizers.combined import Combined
 from orpo.training.optimizers.split import EXTRA_BYTES, WORKING_BYTES, SplitWeights
@@ -25,9 +27,11 @@ def make_optimizer(model: nn.Module, settings: TrainingSection) -> Optimizer:
     Biases and norm scales are vectors and are not decayed.  Weights of bfloat16 are updated as float32.
 
     Raises:
-        ConfigError: its package is missing, a setting is not its own, or weights are float16.
+        ConfigError: its package is missing, a setting is not its own, weights are float16, or weights are
+            shared out and it needs whole tensors.
     """
     _refuse_foreign_settings(settings)
+    _refuse_parts_of_tensors(model, settings)
     parts = [_part(share, settings) for share in _shares(model, settings)]
     if len(parts) == 1 and isinstance(parts[0], torch.optim.AdamW):
         return parts[0]
@@ -35,19 +39,16 @@ def make_optimizer(model: nn.Module, settings: TrainingSection) -> Optimizer:
 
 
 def unallocated_bytes(optimizer: Optimizer) -> int:
-    """Bytes that an optimizer's first step adds: gradients, its state, and what it works with."""
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    widest = max((p.numel() for p in trained if p.dtype == torch.bfloat16), default=0)
-    return sum(p.nbytes for p in trained) + _held(optimizer.param_groups) + WORKING_BYTES * widest
+    """Bytes that an optimizer's first step adds here: gradients, its state, and what it works with."""
+    trained = [(local(p), group[STATE_BYTES]) for group in optimizer.param_groups for p in group["params"]]
+    widest = max((p.numel() for p, _ in trained if p.dtype == torch.bfloat16), default=0)
+    return int(sum(p.nbytes + p.numel() * state for p, state in trained)) + WORKING_BYTES * widest
 
 
 def state_bytes(model: nn.Module, settings: TrainingSection) -> int:
-    """Bytes of the optimizer's state, as good as: what it keeps of vectors and of whole tensors is little."""
-    return sum(_held(share.groups) for share in _shares(model, settings))
-
-
-def _held(groups: Groups) -> int:
-    """Bytes of the state of parameter groups."""
+    """Bytes of the optimizer's state over all processes that share the weights out, as good as: what it keeps
+    of vectors and of whole tensors is little."""
+    groups = [group for share in _shares(model, settings) for group in share.groups]
     return int(sum(p.numel() * group[STATE_BYTES] for group in groups for p in group["params"]))
 
 
@@ -115,6 +116,22 @@ def _refuse_foreign_settings(settings: TrainingSection) -> None:
                 f"training.{name}: {settings.optimizer} has no such setting, got {value}",
                 hint="Leave it out; it is used with its authors' own coefficients.",
             )
+
+
+def _refuse_parts_of_tensors(model: nn.Module, settings: TrainingSection) -> None:
+    """Refuse weights that are shared out for an algorithm that looks at more than one of them at a time.
+
+    Raises:
+        ConfigError: names those that do not.
+    """
+    is_sharded = any(isinstance(p, DTensor) for p in model.parameters())
+    if is_sharded and not ALGORITHMS[settings.optimizer].is_elementwise:
+        able = " or ".join(name for name, one in ALGORITHMS.items() if one.is_elementwise)
+        raise ConfigError(
+            f"training.optimizer: {settings.optimizer} needs whole tensors, and training.parallel: fsdp "
+            "leaves rows of them to each process",
+            hint=f"Use {able}, whose state is shared out too, or training.parallel=ddp.",
+        )
 
 
 def make_schedule(optimizer: Optimizer, settings: TrainingSection, total_steps: int) -> LRScheduler:

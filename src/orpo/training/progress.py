@@ -16,6 +16,7 @@ from rich.progress import (
     Task,
     TaskID,
     TextColumn,
+    TimeRemainingColumn,
 )
 from rich.text import Text
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -40,6 +41,49 @@ def counting(console: Console | None, what: str) -> Iterator[Callable[[int], Non
     ) as bar:
         task = bar.add_task(what, total=None)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def advancing(
+    console: Console | None, what: str, total: int, done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """A bar for work of known size; yields a function that takes the number of things just done.
+
+    Args:
+        console: where to show it: a bar on a terminal, elsewhere a line now and then; None shows nothing.
+        what: what is being done.
+        total: things to do.
+        done: things that were done before.
+    """
+    if console is None:
+        yield lambda count: None
+    elif console.is_terminal:
+        columns = (TextColumn(printable(what), markup=False), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("", total=total, completed=done)
+            yield lambda count: bar.advance(task, count)
+    else:
+        yield _Lines(console, what, total, done)
+
+
+class _Lines:
+    """Says how far work is, at most every so often."""
+
+    EVERY = 30.0
+    """Seconds."""
+
+    def __init__(self, console: Console, what: str, total: int, done: int) -> None:
+        self._console = console
+        self._what = what
+        self._total = total
+        self._done = done
+        self._said = time.monotonic()
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        if time.monotonic() - self._said >= self.EVERY:
+            self._said = time.monotonic()
+            self._console.print(f"{self._what}  {self._done}/{self._total}", markup=False, highlight=False)
 
 
 class _CountColumn(ProgressColumn):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,13 @@ from torch.nn.parallel import DistributedDataParallel
 from orpo.batch import MicroBatch, Totals
 from orpo.data.mismatched import Mismatch
 from orpo.modeling.divergence import divergence
+from orpo.modeling.expert_load import with_expert_load
 from orpo.ops.distributed import World
 from orpo.ops.means import add_sums
 from orpo.ops.memory import naming_what_did_not_fit
 from orpo.ops.precision import autocast
 from orpo.training.loss import PairLoss
+from orpo.training.sharding import exchange_gradients, is_sharded
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class GradientStep:
     world: World
     autocast_dtype: torch.dtype | None
     scaler: torch.amp.GradScaler
+
+    exchanges_once: bool = True
+    """Whether ranks exchange gradients in the last backward pass of a step only, or in each; until then, a
+    rank has all of its gradients, those of sharded weights too."""
 
     @property
     def plain(self) -> PairLoss:
@@ -67,21 +73,29 @@ class GradientStep:
         """
         sums: dict[str, Tensor] = {}
         plain = self.plain
-        # DDP averages gradients over ranks, whose losses are shares of a sum.
-        factor = self.scaler.scale(torch.full((), float(self.world.size), device=self.world.device))
+        if plain.scorer.router_loss is not None and len(micro_batches) > 1:
+            totals = with_expert_load(
+                totals, plain.scorer, micro_batches, world=self.world, dtype=self.autocast_dtype
+            )
+        # DDP averages gradients over ranks, whose losses are shares of a sum; sharded weights have their sum.
+        averaged = 1 if is_sharded(plain.scorer) else self.world.size
+        factor = self.scaler.scale(torch.full((), float(averaged), device=self.world.device))
         for i, batch in enumerate(micro_batches):
             is_last = i == len(micro_batches) - 1
-            # Ranks exchange gradients once, in the backward pass of the last micro-batch.
-            hold = (
-                self.loss.no_sync()
-                if isinstance(self.loss, DistributedDataParallel) and not is_last
-                else nullcontext()
-            )
-            with naming_what_did_not_fit(batch), hold, plain.scorer.attention():
+            exchange = self._exchanging(is_last or not self.exchanges_once)
+            with naming_what_did_not_fit(batch), exchange, plain.scorer.attention():
                 with autocast(self.world.device, self.autocast_dtype):
-                    output = self.loss(batch.to(self.world.device), totals, factor)
+                    output = self.loss(batch.to(self.world.device), totals, factor, self.world)
                 output.loss.backward()
             add_sums(sums, output.metrics)
             if not is_last:
                 on_substep_end()
         return sums
+
+    def _exchanging(self, now: bool) -> AbstractContextManager[object]:
+        """Around the passes of a micro-batch: whether the backward pass exchanges gradients."""
+        if isinstance(self.loss, DistributedDataParallel):
+            return nullcontext() if now else self.loss.no_sync()
+        if is_sharded(self.plain.scorer):
+            exchange_gradients(self.plain.scorer, now=now)
+        return nullcontext()

@@ -9,7 +9,7 @@ import pytest
 from orpo.config.keys import KEYS, explain_unknown
 from orpo.config.peers import ADVICE
 
-EXTERNAL = {"hf upload", "torchrun", "model/", "metrics.jsonl", "model.lora.target: all-linear"}
+EXTERNAL = {"hf upload", "orpo compare", "torchrun", "model/", "metrics.jsonl", "model.lora.target: all-linear"}
 
 
 @pytest.mark.parametrize("name", ADVICE)

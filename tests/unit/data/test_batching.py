@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,6 +131,27 @@ def test_ranks_are_balanced(layout: Layout) -> None:
     lengths = np.array([[size - 2, 1, 1] for size in sizes], dtype=np.int32)
     ranks = split_batch(lengths, layout=layout, world_size=2, max_tokens=1)
     assert [sum(sizes[i] for plan in rank for i in plan.indices) for rank in ranks] == [500, 500]
+
+
+@pytest.mark.parametrize(
+    ("layout", "most"), [(Layout.SHARED, 0.005), (Layout.PACKED, 0.005), (Layout.PADDED, 0.2)]
+)
+def test_ranks_hold_equally_many_tokens_of_real_pairs(layout: Layout, most: float) -> None:
+    path = Path(__file__).parents[3] / "benchmarks" / "gpu" / "hh_lengths.json"
+    lengths = np.array(json.loads(path.read_text(encoding="utf-8"))["lengths"], dtype=np.int32)
+    for indices in global_batches(epoch_order(len(lengths), seed=0, epoch=0, shuffle=True), 64):
+        ranks = split_batch(lengths[indices], layout=layout, world_size=8, max_tokens=8192)
+        loads = [
+            sum(tokens_held(lengths[indices][list(plan.indices)], layout) for plan in rank) for rank in ranks
+        ]
+        assert max(loads) <= (1 + most) * sum(loads) / len(loads)
+
+
+def test_pairs_are_exchanged_until_ranks_are_even() -> None:
+    """Each pair, the longest first, to the rank with least makes 15 and 13 of these."""
+    lengths = np.array([[size - 2, 1, 1] for size in (7, 7, 6, 5, 3)], dtype=np.int32)
+    ranks = split_batch(lengths, layout=Layout.SHARED, world_size=2, max_tokens=100)
+    assert [tokens_held(lengths[list(rank[0].indices)], Layout.SHARED) for rank in ranks] == [14, 14]
 
 
 def test_epoch_order_is_a_pure_function_of_seed_and_epoch() -> None:

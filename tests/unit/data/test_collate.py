@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from itertools import pairwise
 
@@ -175,7 +175,12 @@ def test_counts_are_the_scored_tokens_and_totals_add_them_up(layout: Layout, whi
     assert torch.equal(batch.counts, counted.float())
     total = batch_totals(PAIRS, which)
     assert total == Totals(
-        pairs=2, answered=2, prompt_tokens=batch.counts[2].sum().item(), chosen_tokens=3, responses=4
+        pairs=2,
+        answered=2,
+        prompt_tokens=batch.counts[2].sum().item(),
+        chosen_tokens=3,
+        responses=4,
+        tokens=batch.presence.sum().item(),
     )
 
 
@@ -186,8 +191,25 @@ def test_totals_are_weighted_and_leave_out_what_has_no_chosen_response() -> None
         TokenizedPair((1, 2, 3), (), (4, 5), "only rejected", weight=8.0),
     ]
     assert batch_totals(pairs, PromptTokens.ALL) == Totals(
-        2.0, 2.5, prompt_tokens=5.0, chosen_tokens=5.0, responses=12.5
+        2.0, 2.5, prompt_tokens=5.0, chosen_tokens=5.0, responses=12.5, tokens=2.0 * 9 + 0.5 * 5 + 8.0 * 5
     )
+
+
+@every_layout
+@given(pairs=some_pairs)
+def test_every_token_counts_once_for_each_branch_that_it_is_in(
+    layout: Layout, pairs: list[TokenizedPair]
+) -> None:
+    batch = collate(pairs, layout, pad_id=99, prompt_tokens=PromptTokens.NONE)
+    counted: defaultdict[int, float] = defaultdict(float)
+    for token, presence in zip(batch.input_ids.flatten().tolist(), batch.presence.tolist(), strict=True):
+        counted[token] += presence
+    expected: defaultdict[int, float] = defaultdict(float)
+    for pair in pairs:
+        for response in (pair.chosen, pair.rejected):
+            for token in (*pair.prompt, *response) if response else ():
+                expected[token] += pair.weight
+    assert {token: count for token, count in counted.items() if count} == expected
 
 
 @every_layout

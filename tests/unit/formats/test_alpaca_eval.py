@@ -15,13 +15,10 @@ from orpo.formats.alpaca_eval import (
     ModelOutput,
     leaderboard_row,
     preferences,
-    read_annotations,
     read_leaderboard,
-    read_outputs,
-    write_annotations,
     write_leaderboard,
-    write_outputs,
 )
+from orpo.formats.records import read_records, write_list
 from tests.paths import SHARED, needs_shared
 
 PUBLISHED = SHARED / "data" / "alpaca_eval" / "published"
@@ -46,7 +43,7 @@ def annotation(preference: float | None, output: str = "four", model: str = "our
 def test_published_annotations_give_the_published_row(file: str) -> None:
     board: list[dict[str, str]] = json.loads((PUBLISHED / "leaderboard.json").read_text(encoding="utf-8"))
     (published,) = (row for row in board if file == f"{row['model']}.{row['annotator']}.json")
-    ours = leaderboard_row(read_annotations(PUBLISHED / file))
+    ours = leaderboard_row(read_records(PUBLISHED / file, Annotation))
     for column in ("win_rate", "standard_error", "discrete_win_rate"):
         assert getattr(ours, column) == pytest.approx(float(published[column]), abs=1e-9, rel=0)
     for column in ("n_wins", "n_wins_base", "n_draws", "n_total", "avg_length"):
@@ -57,7 +54,7 @@ def test_draws_have_two_spellings_and_unread_verdicts_are_none(tmp_path: Path) -
     path = tmp_path / "annotations.json"
     rows = [{**annotation(1).fields(), "preference": value} for value in (0, 1.5, 2, None, float("nan"))]
     path.write_text(json.dumps(rows), encoding="utf-8")
-    read = read_annotations(path)
+    read = read_records(path, Annotation)
     assert preferences(read) == pytest.approx([0.5, 0.5, 1, np.nan, np.nan], nan_ok=True)
     row = leaderboard_row(read)
     assert (row.n_wins, row.n_draws, row.n_wins_base, row.n_total) == (1, 2, 0, 3)
@@ -73,7 +70,7 @@ def test_other_preferences_are_refused(tmp_path: Path, preference: Any) -> None:
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps([{**annotation(1).fields(), "preference": preference}]), encoding="utf-8")
     with pytest.raises(DataError, match="row 1: not an annotation of AlpacaEval: `preference`: expected a"):
-        read_annotations(path)
+        read_records(path, Annotation)
 
 
 def test_annotations_of_several_models_or_none_make_no_row() -> None:
@@ -87,14 +84,14 @@ def test_annotations_of_several_models_or_none_make_no_row() -> None:
 
 def test_what_is_written_has_the_fields_that_alpaca_eval_reads(tmp_path: Path) -> None:
     outputs = [ModelOutput(instruction="2 + 2?", output="four", generator="ours", dataset="helpful_base")]
-    write_outputs(tmp_path / "model_outputs.json", outputs)
-    assert read_outputs(tmp_path / "model_outputs.json") == outputs
+    write_list(tmp_path / "model_outputs.json", outputs)
+    assert read_records(tmp_path / "model_outputs.json", ModelOutput) == outputs
     assert json.loads((tmp_path / "model_outputs.json").read_text(encoding="utf-8")) == [
         {"instruction": "2 + 2?", "output": "four", "generator": "ours", "dataset": "helpful_base"}
     ]
     annotations = [annotation(1.2), annotation(None)]
-    write_annotations(tmp_path / "annotations.json", annotations)
-    assert read_annotations(tmp_path / "annotations.json") == annotations
+    write_list(tmp_path / "annotations.json", annotations)
+    assert read_records(tmp_path / "annotations.json", Annotation) == annotations
     first, second = json.loads((tmp_path / "annotations.json").read_text(encoding="utf-8"))
     assert first["preference"] == 1.2
     assert second["preference"] is None

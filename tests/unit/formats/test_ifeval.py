@@ -11,11 +11,9 @@ from orpo.formats.ifeval import (
     Response,
     instruction_level,
     prompt_level,
-    read_outcomes,
-    read_prompts,
-    read_responses,
     write_responses,
 )
+from orpo.formats.records import read_records
 from orpo.statistics.rates import Rate
 
 PROMPTS = (
@@ -28,7 +26,7 @@ RESPONSES = [Response(prompt="Write.", response="Yes"), Response(prompt="Write m
 def prompts(tmp_path: Path) -> list[Prompt]:
     path = tmp_path / "input_data.jsonl"
     path.write_text(PROMPTS, encoding="utf-8")
-    return read_prompts(path)
+    return read_records(path, Prompt)
 
 
 def outcome(*followed: bool) -> Outcome:
@@ -44,7 +42,7 @@ def outcome(*followed: bool) -> Outcome:
 def test_responses_are_written_as_they_are_read(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     write_responses(path, prompts(tmp_path), RESPONSES)
-    assert read_responses(path) == RESPONSES
+    assert read_records(path, Response) == RESPONSES
     assert path.read_text(encoding="utf-8").startswith('{"prompt": "Write.", "response": "Yes"}\n')
 
 
@@ -59,7 +57,7 @@ def test_every_instruction_has_its_arguments(tmp_path: Path) -> None:
     path = tmp_path / "input_data.jsonl"
     path.write_text(PROMPTS.replace("[{}]", "[]"), encoding="utf-8")
     with pytest.raises(DataError, match=r"input_data.jsonl:1: .* as many `kwargs` as `instruction_id_list`"):
-        read_prompts(path)
+        read_records(path, Prompt)
 
 
 def test_both_levels_are_counted() -> None:
@@ -75,8 +73,8 @@ def test_outcomes_are_read(tmp_path: Path) -> None:
         '"instruction_id_list": ["a", "b"], "prompt": "p", "response": "r"}\n',
         encoding="utf-8",
     )
-    (read,) = read_outcomes(path)
+    (read,) = read_records(path, Outcome)
     assert read.follow_instruction_list == [True, False]
     path.write_text(path.read_text(encoding="utf-8").replace('"a", ', ""), encoding="utf-8")
     with pytest.raises(DataError, match=r"strict.jsonl:1: .* as many `follow_instruction_list`"):
-        read_outcomes(path)
+        read_records(path, Outcome)

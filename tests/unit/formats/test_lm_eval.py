@@ -12,11 +12,10 @@ from orpo.formats.lm_eval import (
     Results,
     Sample,
     metrics,
-    read_results,
-    read_samples,
     write_results,
     write_samples,
 )
+from orpo.formats.records import read_record, read_records
 
 WHEN = datetime(2026, 1, 2, 3, 4, 5, 678)
 
@@ -41,7 +40,7 @@ CONTENT = {
 def test_every_figure_has_its_task_filter_and_error(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(CONTENT, indent=2), encoding="utf-8")
-    assert metrics(read_results(path)) == [
+    assert metrics(read_record(path, Results)) == [
         Metric("ifeval", "prompt_level_strict_acc", "none", 0.5287, 0.0215, True),
         Metric("ifeval", "inst_level_strict_acc", "none", 0.6355, None, None),
         Metric("gsm8k", "exact_match", "strict-match", 1.0, 0.0, None),
@@ -81,11 +80,11 @@ def test_samples_are_written_as_they_are_read(tmp_path: Path) -> None:
     ]
     path = write_samples(tmp_path, "ours", "gsm8k", samples, WHEN)
     assert path.name == "samples_gsm8k_2026-01-02T03-04-05.000678.jsonl"
-    assert read_samples(path) == samples
+    assert read_records(path, Sample) == samples
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text('{"scores": {}}', encoding="utf-8")
     with pytest.raises(DataError, match="not a results file of lm-evaluation-harness: `results` is missing"):
-        read_results(path)
+        read_record(path, Results)

@@ -11,17 +11,13 @@ from orpo.formats.mt_bench import (
     Answer,
     Choice,
     PairJudgment,
+    Question,
     SingleJudgment,
     Winner,
     pair_verdicts,
-    read_answers,
-    read_pair_judgments,
-    read_questions,
-    read_single_judgments,
     scores,
-    write_answers,
-    write_judgments,
 )
+from orpo.formats.records import read_records, write_lines
 from orpo.statistics.rates import Rate
 
 
@@ -62,7 +58,7 @@ def test_questions_are_read_with_and_without_references(tmp_path: Path) -> None:
         '{"question_id": 111, "category": "math", "turns": ["a", "b"], "reference": ["1", "2"]}\n',
         encoding="utf-8",
     )
-    plain, with_reference = read_questions(path)
+    plain, with_reference = read_records(path, Question)
     assert plain.reference is None
     assert with_reference.reference == ["1", "2"]
 
@@ -78,8 +74,8 @@ def test_answers_are_written_as_they_are_read(tmp_path: Path) -> None:
             tstamp=1.5,
         )
     ]
-    write_answers(path, answers)
-    assert read_answers(path) == answers
+    write_lines(path, answers)
+    assert read_records(path, Answer) == answers
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "question_id": 81,
         "answer_id": "x",
@@ -96,26 +92,26 @@ def test_an_answer_without_choices_is_refused(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     with pytest.raises(DataError, match=r"ours.jsonl:1: not an answer of MT-Bench: `choices`"):
-        read_answers(path)
+        read_records(path, Answer)
 
 
 def test_judgements_are_written_as_they_are_read(tmp_path: Path) -> None:
     pairs, singles = tmp_path / "gpt-4_pair.jsonl", tmp_path / "gpt-4_single.jsonl"
-    write_judgments(pairs, [pair("model_1", "error")])
-    write_judgments(singles, [single(7.5, 1)])
-    assert read_pair_judgments(pairs) == [pair("model_1", "error")]
-    assert read_single_judgments(singles) == [single(7.5, 1)]
+    write_lines(pairs, [pair("model_1", "error")])
+    write_lines(singles, [single(7.5, 1)])
+    assert read_records(pairs, PairJudgment) == [pair("model_1", "error")]
+    assert read_records(singles, SingleJudgment) == [single(7.5, 1)]
     assert json.loads(pairs.read_text(encoding="utf-8"))["judge"] == ["gpt-4", "pair-v2"]
 
 
 def test_a_winner_that_is_none_of_the_four_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "gpt-4_pair.jsonl"
-    write_judgments(path, [pair("tie", "tie")])
+    write_lines(path, [pair("tie", "tie")])
     path.write_text(path.read_text(encoding="utf-8").replace('"tie"', '"A"', 1), encoding="utf-8")
     with pytest.raises(
         DataError, match="`g1_winner`: expected 'model_1', 'model_2', 'tie' or 'error', got 'A'"
     ):
-        read_pair_judgments(path)
+        read_records(path, PairJudgment)
 
 
 def test_a_win_needs_both_games_whichever_model_is_named_first() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from orpo.errors import DataError
-from orpo.formats.alpaca_eval import leaderboard_row, read_annotations
+from orpo.formats.alpaca_eval import Annotation, leaderboard_row
+from orpo.formats.records import read_records
 from orpo.judging.annotations import read_comparisons, write_comparison
 from orpo.judging.comparison import Comparison, Judgement
 from orpo.judging.outputs import Item
@@ -41,7 +42,7 @@ def test_what_is_written_is_read_with_both_orders(tmp_path: Path) -> None:
 def test_the_leaderboard_s_reader_gives_the_same_figures(tmp_path: Path) -> None:
     path = tmp_path / "annotations.json"
     write_comparison(path, COMPARISON)
-    row, rate = leaderboard_row(read_annotations(path)), COMPARISON.win_rate()
+    row, rate = leaderboard_row(read_records(path, Annotation)), COMPARISON.win_rate()
     assert rate is not None
     assert (row.win_rate, row.n_wins, row.n_draws, row.n_wins_base) == (100 * rate.rate, 1, 1, 0)
     first, _, third = json.loads(path.read_text())
@@ -88,7 +89,7 @@ def test_an_order_outside_its_scale_is_refused(tmp_path: Path) -> None:
 def test_published_annotations_give_the_published_win_rate(file: str, model: str) -> None:
     path = PUBLISHED / file
     (found,) = read_comparisons(path)
-    row, rate = leaderboard_row(read_annotations(path)), found.win_rate()
+    row, rate = leaderboard_row(read_records(path, Annotation)), found.win_rate()
     assert rate is not None
     assert found.model == model
     assert row.win_rate == pytest.approx(100 * rate.rate, abs=1e-9)

@@ -13,6 +13,7 @@ class Scripted:
     """Says what it is told to, by instruction: with the model first, and with the baseline first."""
 
     name = "scripted"
+    both_orders = True
 
     def __init__(self, said: dict[str, tuple[Verdict, Verdict]]) -> None:
         self.said = said

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from orpo.errors import DataError
-from orpo.judging.contest import Contest, annotations_path, judge_systems, read_contests, standings
+from orpo.judging.contest import Contest, annotations_path, judge_systems, standings
 from orpo.judging.outputs import Output, System
+from orpo.judging.published import read_published
 from orpo.judging.verdicts import Question, Status, Verdict, preferring
 
 
@@ -15,6 +16,7 @@ class Longer:
     """Prefers the longer response."""
 
     name = "longer"
+    both_orders = True
     asked = 0
 
     def judge(self, questions: Sequence[Question]) -> list[Verdict]:
@@ -43,7 +45,7 @@ def test_each_pair_is_compared_once_and_written(tmp_path: Path) -> None:
         "a-against-c.json",
         "b-against-c.json",
     ]
-    again = read_contests(sorted(tmp_path.iterdir()))
+    again = read_published(sorted(tmp_path.iterdir())).contests
     assert [one.comparison.win_rate() for one in again] == [one.comparison.win_rate() for one in contests]
 
 

@@ -27,7 +27,7 @@ def comparison(
 
 
 def printed(*contests: Contest, spent: dict[str, object] | None = None) -> str:
-    record = as_record(contests, standings(contests), spent)
+    record = as_record(contests, standings(contests), spent=spent)
     json.dumps(record, allow_nan=False)
     file = io.StringIO()
     Console(file=file, width=200).print(as_table(record))

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    MixtralConfig,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -217,3 +219,34 @@ def test_rows_in_memory_keep_what_says_how_to_read_them_and_nothing_of_where(bas
     assert "gone" not in text
     record = RunDirectory(base.with_name("run")).read_definition()["data"]
     assert [record[use][0]["kept"] for use in ("train", "eval")] == [4, 8]
+
+
+def save_mixture_of_experts(folder: Path) -> None:
+    """In the place of the tiny model, with its tokenizer: a Mixtral with two of four experts a token."""
+    dense = AutoConfig.from_pretrained(folder).to_dict()
+    config = MixtralConfig(
+        **{name: value for name, value in dense.items() if name not in ("model_type", "architectures")},
+        num_local_experts=4,
+        num_experts_per_tok=2,
+        router_aux_loss_coef=0.02,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+def test_a_mixture_of_experts_adds_its_router_loss_and_says_so(
+    base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_mixture_of_experts(base)
+    with caplog.at_level(logging.INFO, logger="orpo"):
+        left = RunDirectory(run(base, "training.max_tokens=60").path)
+    assert "router loss: load balancing of the experts, coefficient 0.02, the model's own" in caplog.text
+    assert left.read_definition()["objective"]["router_loss"] == 0.02
+    told = left.read_metrics("train")[-1]["router_loss"]
+    assert told == pytest.approx(2, rel=0.2), "two experts for each token, which new routers share out"
+
+
+def test_a_router_loss_of_zero_is_left_out(base: Path) -> None:
+    save_mixture_of_experts(base)
+    left = RunDirectory(run(base, "training.router_loss=0").path)
+    assert "router_loss" not in left.read_definition()["objective"]
+    assert "router_loss" not in left.read_metrics("train")[-1]

@@ -15,7 +15,7 @@ from orpo.data.pairs import TokenizedPair
 from orpo.errors import ConfigError, DataError
 from orpo.modeling.load import LoadedModel, LoadedTokenizer, load_model, load_without_weights
 from orpo.objectives import ORPO, Objective, RewardModel
-from orpo.run.data import PreparedData, cache_folder, prepare_data
+from orpo.run.data import PreparedData, prepare_data
 from tests.rows import rows, write_rows
 from tests.tiny import save_tiny_model
 
@@ -266,22 +266,3 @@ def test_answers_are_found_where_the_objective_asks_for_them(
     talk = [{"prompt": messages, "chosen": "yes", "rejected": "no"}]
     data = prepare(folder, talk, objective=ORPO(nll_turns=nll_turns))
     assert [len(pair.answers) for pair in data.train] == [nll_turns == "all"]
-
-
-@pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"ORPO_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a/tokens"),
-        ({"ORPO_CACHE": "", "XDG_CACHE_HOME": "/b"}, "/b/orpo/tokens"),
-        ({"XDG_CACHE_HOME": ""}, "/home/somebody/.cache/orpo/tokens"),
-    ],
-)
-def test_the_cache_is_where_the_user_says(
-    environment: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("ORPO_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in (environment | {"HOME": "/home/somebody"}).items():
-        monkeypatch.setenv(name, value)
-    assert cache_folder("auto") == Path(expected)
-    assert cache_folder("~/cache") == Path("/home/somebody/cache")

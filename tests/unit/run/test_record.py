@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import TrainerCallback
 
 from orpo.run import TrainingResult, record, train
 from orpo.rundir import RunDirectory
+from orpo.rundir.records import read_run
 from tests.rows import rows
 from tests.tiny import save_tiny_model
 
@@ -18,7 +22,7 @@ def base(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "base")
 
 
-def run(base: Path, *overrides: str) -> TrainingResult:
+def run(base: Path, *overrides: str, **more: Any) -> TrainingResult:
     """Two steps over 16 pairs, into `run` beside the model."""
     config = {
         "model": str(base),
@@ -26,7 +30,7 @@ def run(base: Path, *overrides: str) -> TrainingResult:
         "training": {"batch_size": 8, "max_steps": 2, "log_every": 1},
         "output": str(base.with_name("run")),
     }
-    return train(config, overrides=overrides, train_rows=rows(16))
+    return train(config, overrides=overrides, train_rows=rows(16), **more)
 
 
 def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
@@ -42,6 +46,22 @@ def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
         "threads": 1,
         "max_tokens": 4096,
     }
+
+
+def test_each_command_is_on_record_without_secrets(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stop(TrainerCallback):
+        def on_save(self, *args: object, **kwargs: object) -> None:
+            raise EOFError
+
+    monkeypatch.setattr(sys, "argv", ["orpo", "train", "http://me:pass4word@host/config.yaml"])
+    with pytest.raises(EOFError):
+        run(base, "training.checkpoint_every=1", callbacks=[Stop()])
+    monkeypatch.setattr(sys, "argv", ["orpo", "train", "config.yaml", "--resume", "auto"])
+    run(base, "training.checkpoint_every=1", resume="auto")
+    assert read_run(base.with_name("run")).definition.commands == (
+        "orpo train http://***@host/config.yaml",
+        "orpo train config.yaml --resume auto",
+    )
 
 
 def test_what_is_about_to_happen_is_announced(base: Path, caplog: pytest.LogCaptureFixture) -> None:

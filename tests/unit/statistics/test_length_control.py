@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
-from orpo.formats.alpaca_eval import preferences, read_annotations
+from orpo.formats.alpaca_eval import Annotation, preferences
+from orpo.formats.records import read_records
 from orpo.statistics.intervals import Floats
 from orpo.statistics.length_control import LengthControlled, length_controlled
 from tests.paths import SHARED, needs_shared
@@ -111,7 +112,7 @@ def test_on_published_verdicts_it_is_alpaca_evals_figure_without_difficulties(
 
     The published figures need difficulties and verdicts on two more models: docs/evaluation.md.
     """
-    rows = read_annotations(PUBLISHED / file)
+    rows = read_records(PUBLISHED / file, Annotation)
     lengths = np.array([(len(row.output_2), len(row.output_1)) for row in rows], dtype=np.float64).T
     found = controlled(preferences(rows), *lengths)
     assert 100 * found.rate == pytest.approx(ours, abs=1e-4)

@@ -123,7 +123,7 @@ def test_should_training_stop_ends_training_and_logs_what_there_was(tmp_path: Pa
     )
     loop.run()
     assert loop.step == 4
-    assert loop.last_train["loss"] > 0
+    assert loop.course.last_train["loss"] > 0
 
 
 def test_should_epoch_stop_goes_on_with_the_next_epoch() -> None:
@@ -154,7 +154,7 @@ def test_should_log_evaluate_and_save_are_honoured(tmp_path: Path) -> None:
     assert saved == [True], "the model is written at the end; `should_save` asks for a checkpoint"
     assert RunDirectory(tmp_path).checkpoints.steps() == [2]
     assert recorder.counts["on_save"] == 1
-    assert [step for step, _ in loop.evaluations] == [0, 3, 4]
+    assert [step for step, _ in loop.course.evaluations] == [0, 3, 4]
     assert recorder.counts["on_log"] == 3 + 2
 
 
@@ -179,7 +179,7 @@ def test_flags_set_at_the_end_of_an_epoch_are_honoured(tmp_path: Path) -> None:
         callbacks=[EpochEnd(), recorder],
     )
     loop.run()
-    assert [step for step, _ in loop.evaluations] == [0, 3, 6, 9]
+    assert [step for step, _ in loop.course.evaluations] == [0, 3, 6, 9]
     assert recorder.counts["on_save"] == 3
     assert recorder.counts["on_log"] == 3 + 4
 
@@ -191,7 +191,7 @@ def test_a_run_that_a_callback_stops_is_evaluated_where_it_stopped() -> None:
         callbacks=[Commander("should_training_stop", 4)],
     )
     loop.run()
-    assert [step for step, _ in loop.evaluations] == [0, 4]
+    assert [step for step, _ in loop.course.evaluations] == [0, 4]
 
 
 def test_early_stopping_of_transformers_works() -> None:

@@ -69,7 +69,7 @@ def test_a_run_that_skips_a_step_has_the_means_of_the_others(fault: Any, tmp_pat
     loop.run()
     assert [row["step"] for row in rows(tmp_path)] == [1, 3, 4], "a step without an update has no row"
     assert all(math.isfinite(value) for row in rows(tmp_path) for value in row.values() if value != "train")
-    assert loop.skipped_steps == [2]
+    assert loop.course.skipped_steps == [2]
 
 
 def test_skipped_steps_have_no_part_in_the_means_of_their_row(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_the_run_ends_at_the_first_step_above_the_number_that_may_be_skipped(tmp
     )
     with pytest.raises(NumericsError, match="step 4: loss is not finite"):
         loop.run()
-    assert loop.skipped_steps == [2, 4]
+    assert loop.course.skipped_steps == [2, 4]
     assert len(seen.after) == 4, "the verdict is read before the next step's update"
 
 

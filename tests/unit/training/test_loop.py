@@ -99,13 +99,13 @@ def test_the_number_of_steps_follows_epochs_and_max_steps(settings: dict[str, An
 def test_evaluation_happens_before_training_every_n_steps_and_at_the_end() -> None:
     loop = make_loop(evaluate=lambda on_forward: {"loss": 1.0}, max_steps=5, eval_every=2)
     loop.run()
-    assert [step for step, _ in loop.evaluations] == [0, 2, 4, 5]
+    assert [step for step, _ in loop.course.evaluations] == [0, 2, 4, 5]
 
 
 def test_without_eval_every_evaluation_happens_first_and_last() -> None:
     loop = make_loop(evaluate=lambda on_forward: {"loss": 1.0}, max_steps=4)
     loop.run()
-    assert [step for step, _ in loop.evaluations] == [0, 4]
+    assert [step for step, _ in loop.course.evaluations] == [0, 4]
 
 
 def test_the_gradient_is_clipped_to_the_limit() -> None:
@@ -186,7 +186,7 @@ def test_the_best_evaluation_decides_which_step_is_saved() -> None:
     )
     loop.run()
     assert saved == [1, 2]
-    assert loop.model_step == 2, "the evaluation before training does not compete"
+    assert loop.course.model_step == 2, "the evaluation before training does not compete"
 
 
 def test_a_gradient_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:

@@ -11,12 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from orpo.files import replace_file
 from orpo.ops.distributed import World
+from orpo.training.checkpoint.shards import INDEX, open_shards, shard_names, write_shards
 from orpo.training.checkpoint.tensors import open_tensors, write_tensors
 
-PARAMETERS, OPTIMIZER, STATE = "parameters.safetensors", "optimizer.safetensors", "state.json"
+PARTS: tuple[str, ...] = ("parameters", "optimizer")
+"""The tensors of `Contents`, and how their files begin."""
+
+STATE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -38,10 +43,10 @@ class Contents:
     """What a checkpoint holds, as one process sees it."""
 
     parameters: Mapping[str, Tensor]
-    """The trainable ones."""
+    """The trainable ones; those that are written may be shared out over the processes."""
 
     optimizer: Mapping[str, Tensor]
-    """See `optimizer_tensors`."""
+    """See `optimizer_tensors`; likewise."""
 
     state: Mapping[str, Any]
     """What is neither a tensor nor differs between processes; JSON."""
@@ -50,14 +55,20 @@ class Contents:
 
     @property
     def size(self) -> int:
-        """Bytes of the tensors, which are nearly all of it."""
+        """Bytes of the tensors over all processes, which are nearly all of it."""
         return sum(tensor.nbytes for part in (self.parameters, self.optimizer) for tensor in part.values())
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process has rows of the tensors."""
+        return any(isinstance(tensor, DTensor) for tensor in self.parameters.values())
 
-def file_names(processes: int) -> list[str]:
+
+def file_names(processes: int, *, is_sharded: bool) -> list[str]:
     """The files that the processes of a run write together."""
     own = [f"rank-{rank}.{kind}" for rank in range(processes) for kind in ("safetensors", "json")]
-    return [PARAMETERS, OPTIMIZER, STATE, *own]
+    tensors = shard_names(PARTS, processes) if is_sharded else [f"{part}.safetensors" for part in PARTS]
+    return [*tensors, STATE, *own]
 
 
 def write_contents(folder: Path, contents: Contents, world: World) -> None:
@@ -66,9 +77,13 @@ def write_contents(folder: Path, contents: Contents, world: World) -> None:
     Raises:
         OSError: the system refused.
     """
+    parts = dict(zip(PARTS, (contents.parameters, contents.optimizer), strict=True))
+    if contents.is_sharded:
+        write_shards(folder, parts, world)
+    elif world.is_main:
+        for part, tensors in parts.items():
+            write_tensors(folder / f"{part}.safetensors", tensors)
     if world.is_main:
-        write_tensors(folder / PARAMETERS, contents.parameters)
-        write_tensors(folder / OPTIMIZER, contents.optimizer)
         _write_json(folder / STATE, contents.state)
     own = contents.own
     generators = {f"generator/{name}": state for name, state in own.generators.items()}
@@ -92,12 +107,11 @@ def read_contents(folder: Path, world: World, processes: int) -> Iterator[Conten
     owns = [_read_own(folder, rank) for rank in range(processes)]
     own = owns[world.rank] if processes == world.size else _shared(owns, world)
     with ExitStack() as files:
-        yield Contents(
-            parameters=files.enter_context(open_tensors(folder / PARAMETERS)),
-            optimizer=files.enter_context(open_tensors(folder / OPTIMIZER)),
-            state=_read_json(folder / STATE),
-            own=own,
-        )
+        if (folder / INDEX).exists():
+            tensors = [files.enter_context(open_shards(folder, part)) for part in PARTS]
+        else:
+            tensors = [files.enter_context(open_tensors(folder / f"{part}.safetensors")) for part in PARTS]
+        yield Contents(*tensors, state=_read_json(folder / STATE), own=own)
 
 
 def _read_own(folder: Path, rank: int) -> Own:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from orpo.ops.sharded import sharded_like
+from orpo.training.checkpoint.shards import read_for
 
 
 def optimizer_tensors(
@@ -13,7 +17,7 @@ def optimizer_tensors(
 ) -> dict[str, Tensor]:
     """The state of each parameter, as NAME/KEY; of none before the first update."""
     return {
-        f"{name}/{key}": value if isinstance(value, Tensor) else _number(value)
+        f"{name}/{key}": _as_shared(value, parameter) if isinstance(value, Tensor) else _number(value)
         for name, parameter in parameters.items()
         for key, value in sorted(optimizer.state.get(parameter, {}).items())
     }
@@ -24,11 +28,19 @@ def set_optimizer_tensors(
 ) -> None:
     """Go on from what `optimizer_tensors` has said, on the parameters' devices."""
     optimizer.state.clear()
-    for full_name, value in tensors.items():
+    for full_name in tensors:
         name, _, key = full_name.rpartition("/")
         parameter = parameters[name]
+        value = read_for(parameter, tensors, full_name)
         is_number = value.dtype == torch.int64 and not value.ndim
-        optimizer.state[parameter][key] = int(value) if is_number else value.to(parameter.device)
+        optimizer.state[parameter][key] = int(value) if is_number else value
+
+
+def _as_shared(value: Tensor, parameter: nn.Parameter) -> Tensor:
+    """State of a parameter that is shared out, where an optimizer has been given this process's rows only."""
+    if isinstance(parameter, DTensor) and not isinstance(value, DTensor) and value.ndim:
+        return sharded_like(value, parameter)
+    return value
 
 
 def _number(value: int) -> Tensor:

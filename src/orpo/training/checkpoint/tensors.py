@@ -56,19 +56,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 @contextmanager
-def open_tensors(path: Path) -> Iterator[Mapping[str, Tensor]]:
+def open_tensors(path: Path) -> Iterator[TensorFile]:
     """The tensors of a file by name, each read when it is looked at, in the machine's memory."""
     with safe_open(path, framework="pt") as file:  # pyright: ignore[reportGeneralTypeIssues]
-        yield _Tensors(file)
+        yield TensorFile(file)
 
 
-class _Tensors(Mapping[str, Tensor]):
+class TensorFile(Mapping[str, Tensor]):
+    """The tensors of an open file."""
+
     def __init__(self, file: Any) -> None:
         self._file = file
         self._names: list[str] = list(file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
         return self._file.get_tensor(name)
+
+    def rows(self, name: str, rows: slice) -> Tensor:
+        """Some rows of a tensor, without reading the others; a single number as it is."""
+        part = self._file.get_slice(name)
+        return part[rows] if part.get_shape() else self[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

@@ -103,9 +103,10 @@ class CheckpointWriter:
             write_contents(self.folder.staged(step), contents, self.world)
 
         def commit() -> None:
+            assert contents is not None
             if self.world.is_main:
-                facts = {**self.facts, "processes": self.world.size}
-                self.folder.commit(step, file_names(self.world.size), facts)
+                names = file_names(self.world.size, is_sharded=contents.is_sharded)
+                self.folder.commit(step, names, {**self.facts, "processes": self.world.size})
 
         contents: Contents | None = None
         for part in (make_room, write, commit):

@@ -34,6 +34,10 @@ class Algorithm:
     reads_adam: bool = False
     """Whether the settings `adam_*` are its own."""
 
+    is_elementwise: bool = False
+    """Whether what becomes of a weight follows from its own gradients, so that several processes can update
+    the rows of a tensor."""
+
 
 def _adamw(settings: TrainingSection, groups: Groups) -> Optimizer:
     return torch.optim.AdamW(groups, **_adam(settings), fused=True)
@@ -85,7 +89,7 @@ def _bitsandbytes(settings: TrainingSection) -> ModuleType:
     return bitsandbytes
 
 
-ADAMW = Algorithm(_adamw, state_bytes=8, reads_adam=True)
+ADAMW = Algorithm(_adamw, state_bytes=8, reads_adam=True, is_elementwise=True)
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "adamw": ADAMW,

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from orpo.ops.sharded import local
+
 LOW = "low"
 """State of a weight: (...) int16, its float32 bits less those of the bfloat16 number."""
 
@@ -30,7 +32,7 @@ class SplitWeights(Optimizer):
     """Gives an optimizer of float32 parameters one bfloat16 parameter at a time, as float32.
 
     Args:
-        groups: parameter groups of bfloat16 parameters.
+        groups: parameter groups of bfloat16 parameters; of sharded ones, each process updates its rows.
         make: the optimizer of groups of float32 parameters.
     """
 
@@ -58,16 +60,22 @@ class SplitWeights(Optimizer):
                     self._update(parameter, inner, stand_in)
 
     def _update(self, parameter: nn.Parameter, inner: Optimizer, stand_in: nn.Parameter) -> None:
-        state = self.state[parameter]
-        low = state.pop(LOW) if state else torch.zeros_like(parameter, dtype=torch.int16)
+        weights = local(parameter)
+        state = {key: _local(value) for key, value in self.state[parameter].items()}
+        low = state.pop(LOW) if state else torch.zeros_like(weights, dtype=torch.int16)
         assert parameter.grad is not None
-        stand_in.data = joined(parameter.data, low)
-        stand_in.grad = parameter.grad.float()
+        stand_in.data = joined(weights, low)
+        stand_in.grad = local(parameter.grad).float()
         inner.state[stand_in] = state
         inner.step()
-        split_into(stand_in.data, parameter.data, low)
+        split_into(stand_in.data, weights, low)
         self.state[parameter] = {**inner.state.pop(stand_in), LOW: low}
         stand_in.grad, stand_in.data = None, stand_in.data.new_empty([0] * parameter.ndim)
+
+
+def _local(value: Any) -> Any:
+    """What this process holds of an optimizer's state, which may be a number."""
+    return local(value) if isinstance(value, Tensor) else value
 
 
 def joined(high: Tensor, low: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""What one evaluation is made of; `orpo.run.evaluate` puts it together."""

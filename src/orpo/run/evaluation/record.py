@@ -1,0 +1,154 @@
+"""What an evaluation writes about itself, and what it goes on with."""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+from orpo.errors import ConfigError
+from orpo.evaluation.diversity import diversity
+from orpo.evaluation.embedders import Embedder
+from orpo.evaluation.figures import mean, share
+from orpo.formats.alpaca_eval import ModelOutput
+from orpo.formats.records import write_list
+from orpo.run.resume import changes, changes_table, flat
+from orpo.rundir.evaluations import (
+    Data,
+    DiversityEvaluation,
+    EvaluationDirectory,
+    EvaluationRecord,
+    GenerationEvaluation,
+    ResponseRow,
+    Spent,
+    Subject,
+)
+from orpo.rundir.records import Scalar
+
+_FREE = {"settings.embedder", "of.name", "of.path"}
+"""What may change between calls that go on with each other; new figures follow from a new embedder."""
+
+
+def begin(
+    directory: EvaluationDirectory,
+    of: Subject,
+    settings: Mapping[str, Scalar],
+    data: Data,
+    command: str,
+    *,
+    overwrite: bool,
+) -> EvaluationRecord:
+    """The record of an evaluation that begins in a directory, or of the same one that began there before.
+
+    Args:
+        directory: where.
+        of: what is evaluated.
+        settings: how.
+        data: on what.
+        command: that began it, for people.
+        overwrite: whether another evaluation that is there may be removed.
+
+    Raises:
+        ConfigError: another evaluation is there, and may not be removed.
+        DataError: what is there is damaged.
+        ResourceError: the directory cannot be written.
+    """
+    new = EvaluationRecord(
+        status="unfinished",
+        of=of,
+        command=command,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("orpo", "torch", "transformers", "tokenizers")},
+        settings=dict(settings),
+        data=data,
+    )
+    if overwrite:
+        directory.clear()
+    elif (before := directory.record()) is not None:
+        if found := changes(_identity(before), _identity(new)):
+            raise ConfigError(
+                f"{directory.path} holds an evaluation with other settings:\n{changes_table(found)}",
+                hint="Take back the changes, choose another directory with --output PATH, or begin anew with "
+                "--overwrite.",
+            )
+        if before.status == "finished" and before.settings == new.settings:
+            return before
+        new = before.model_copy(update={"status": "unfinished", "settings": new.settings})
+    directory.write_record(new)
+    return new
+
+
+def _identity(record: EvaluationRecord) -> dict[str, object]:
+    parts = record.model_dump(mode="json", include={"of", "settings", "data"})
+    return {key: value for key, value in flat(parts).items() if key not in _FREE}
+
+
+def conclude(
+    directory: EvaluationDirectory,
+    record: EvaluationRecord,
+    datasets: Mapping[int, str | None],
+    *,
+    samples: int,
+    embedder: Embedder | None,
+    spent: Spent | None = None,
+) -> None:
+    """Write the figures of the responses, and the first of each prompt in AlpacaEval's format.
+
+    Args:
+        directory: with the responses.
+        record: until now.
+        datasets: the data set that AlpacaEval's tools are told, by the number of the prompt.
+        samples: of each prompt.
+        embedder: for the figures of diversity; None for none.
+        spent: at a server.
+
+    Raises:
+        ResourceError: the directory cannot be written.
+    """
+    rows = sorted(directory.go_on(), key=lambda row: (row.prompt_index, row.sample))
+    outputs = [
+        _model_output(row, record.of.name, datasets.get(row.prompt_index)) for row in rows if not row.sample
+    ]
+    write_list(directory.model_outputs, outputs)
+    directory.write_record(
+        record.model_copy(
+            update={
+                "status": "finished",
+                "generation": _generation(rows, len(datasets), samples, spent) if rows else None,
+                "diversity": _diversity(rows, samples, embedder) if embedder is not None else None,
+            }
+        )
+    )
+
+
+def _model_output(row: ResponseRow, generator: str, dataset: str | None) -> ModelOutput:
+    given = {} if dataset is None else {"dataset": dataset}
+    return ModelOutput(instruction=row.instruction, output=row.response, generator=generator, **given)
+
+
+def _generation(
+    rows: Sequence[ResponseRow], prompts: int, samples: int, spent: Spent | None
+) -> GenerationEvaluation:
+    numbers = [row.prompt_index for row in rows] if samples > 1 else None
+    tokens = [row.tokens for row in rows if row.tokens is not None]
+    return GenerationEvaluation(
+        prompts=prompts,
+        samples=samples,
+        responses=len(rows),
+        failed=prompts * samples - len(rows),
+        truncated=share([row.truncated for row in rows], numbers),
+        empty=share([not row.response.strip() for row in rows], numbers),
+        mean_tokens=mean(tokens, numbers) if len(tokens) == len(rows) else None,
+        mean_characters=mean([len(row.response) for row in rows], numbers),
+        spent=spent,
+    )
+
+
+def _diversity(rows: Sequence[ResponseRow], samples: int, embedder: Embedder) -> DiversityEvaluation | None:
+    """Of the prompts with all samples; None without one."""
+    by_prompt: defaultdict[int, list[str]] = defaultdict(list)
+    for row in rows:
+        by_prompt[row.prompt_index].append(row.response)
+    whole = [texts for texts in by_prompt.values() if len(texts) == samples]
+    return diversity(whole, embedder) if whole else None
