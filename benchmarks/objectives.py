@@ -216,13 +216,18 @@ def prompt_of(row: Row) -> str:
     return row.get("prompt") or row["chosen"].rpartition("\n\nAssistant:")[0]
 
 
-def alpaca_rows(name: str) -> Iterator[Row]:
-    """Judgements as plain-string pairs in the text format that base6m was pretrained on."""
+def alpaca_rows(name: str, characters: int = ALPACA_CHARACTERS) -> Iterator[Row]:
+    """Judgements as plain-string pairs in the text format that base6m was pretrained on.
+
+    Args:
+        name: of the file.
+        characters: the most that both outputs together have.
+    """
     with (SHARED / "data/alpaca_eval" / name).open(encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
             outputs = (row["output_1"], row["output_2"])
-            if sum(map(len, outputs)) <= ALPACA_CHARACTERS:
+            if sum(map(len, outputs)) <= characters:
                 chosen, rejected = outputs if row["preference"] < 1.5 else outputs[::-1]
                 yield {"prompt": row["instruction"] + "\n\n", "chosen": chosen, "rejected": rejected}
 

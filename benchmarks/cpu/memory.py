@@ -47,20 +47,20 @@ class MemoryClock(TrainerCallback):
     """Reads the resident size before steps, and its peak in them."""
 
     def __init__(self) -> None:
-        _trim()
-        self.resident = Resident(start=_status("VmRSS"))
+        trim()
+        self.resident = Resident(start=status("VmRSS"))
 
     def on_step_begin(self, *_: Any, **details: Any) -> None:
         trained = (p for p in details["model"].parameters() if p.requires_grad)
         self.resident.state_bytes = 3 * sum(parameter.nbytes for parameter in trained)
         if not self.resident.before:
-            self.resident.earlier = _status("VmHWM")
-        _trim()
-        self.resident.before.append(_status("VmRSS"))
+            self.resident.earlier = status("VmHWM")
+        trim()
+        self.resident.before.append(status("VmRSS"))
         CLEAR_REFS.write_text("5")  # the peak from here on, see proc(5)
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        self.resident.peak.append(_status("VmHWM"))
+        self.resident.peak.append(status("VmHWM"))
 
 
 def in_fresh_processes(
@@ -99,12 +99,12 @@ def train_alone(side: Side, size: Size, folder: Path) -> None:
 _BATCH, _RESIDENT = "batch.json", "resident.json"
 
 
-def _trim() -> None:
+def trim() -> None:
     """Give back what has been freed: it is not in use."""
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     """Bytes that a line of the process's status tells."""
     for line in STATUS.read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):

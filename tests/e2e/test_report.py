@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from orpo.report.run import read_runs
 from tests.browser import needs_browser, visit
 from tests.e2e.commands import HEAVY_MODULES, Workspace, invoke, make_workspace, modules_loaded_by
 from tests.pages import ParsedPage, assert_self_contained
+from tests.unit.report.evaluations import evaluate, record, responses
+from tests.unit.report.runs import HOSTILE
 
 
 def settings(workspace: Workspace, **changes: Any) -> dict[str, Any]:
@@ -113,14 +116,19 @@ def test_no_model_is_loaded(runs: dict[str, Path], tmp_path: Path) -> None:
 def test_a_browser_shows_it_without_complaint_and_asks_for_nothing(
     runs: dict[str, Path], tmp_path: Path
 ) -> None:
-    page = tmp_path / "page.html"
-    assert invoke("report", runs["orpo"], runs["reward"], "--output", page).code == 0
+    page, hostile = tmp_path / "page.html", HOSTILE + '<img src="http://127.0.0.1:9/x.png">'
+    paths = [Path(shutil.copytree(runs[name], tmp_path / name)) for name in ("orpo", "reward")]
+    for path in paths:
+        evaluate(path, record(), responses([[hostile * 50, hostile], ["a\n\nb"]], [hostile, "a prompt"]))
+    assert invoke("report", *paths, "--output", page).code == 0
     seen = visit(page)
     assert (seen.console, seen.requests) == ([], set())
     written = ParsedPage(page.read_text(encoding="utf-8"))
     shown = ParsedPage(seen.dom)
-    for tag in ("svg", "polyline", "table"):
+    for tag in ("svg", "polyline", "table", "details", "section"):
         assert sum(name == tag for name, _ in shown.tags) == sum(name == tag for name, _ in written.tags) > 0
+    assert not {"script", "img"} & {name for name, _ in shown.tags}
+    assert shown.text.count("<script>alert(1)</script>") > 100
 
 
 @needs_browser

@@ -11,7 +11,9 @@ from rich.console import Console
 from typer.main import get_command
 
 from orpo.cli.again import how_to_resume
+from orpo.cli.compare import compare
 from orpo.cli.data import data_app
+from orpo.cli.eval import evaluate
 from orpo.cli.judge import judge
 from orpo.cli.messages import is_main_process, one_clear_message, quiet_libraries, show_traceback, write_json
 from orpo.cli.report import report
@@ -71,6 +73,8 @@ def train(
         write_json(summary)
 
 
+app.command(no_args_is_help=True)(compare)
+app.command("eval", no_args_is_help=True)(evaluate)
 app.command(no_args_is_help=True)(report)
 app.command(no_args_is_help=True)(judge)
 app.add_typer(data_app, name="data")

@@ -20,9 +20,9 @@ from orpo.cli.messages import one_clear_message, quiet_libraries, write_json
 from orpo.errors import ConfigError, Interrupted, NetworkError
 
 if TYPE_CHECKING:
+    from orpo.chat.service import Service
     from orpo.judging.contest import Contest
     from orpo.judging.mt_bench import Scoreboard
-    from orpo.judging.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -130,8 +130,8 @@ def judge(
             assert model is not None
             outcome = _ask_reward_model(paths, output, model, held_out)
         else:
-            from orpo.judging.service import Service
-            from orpo.judging.spending import Limits, Prices
+            from orpo.chat.service import Service
+            from orpo.chat.spending import Limits, Prices
 
             assert url is not None
             assert model is not None

@@ -16,6 +16,7 @@ from typing import Any
 from orpo.credentials import redact
 from orpo.errors import EXIT_AT_ONCE, ConfigError, Interrupted, OrpoError
 from orpo.interruption import ending_at_second_interrupt, listening
+from orpo.launch import this_launch
 from orpo.text import printable
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class _SafeFormatter(logging.Formatter):
 
 def is_main_process() -> bool:
     """Whether this is the one process of a run that speaks for all."""
-    return os.environ.get("RANK", "0") == "0"
+    return this_launch().is_main
 
 
 def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -91,6 +91,7 @@ def _request(plan: Plan, target: Path, output: Path, seed: int, command: str) ->
         temperature=section.temperature,
         embedder=section.embedder,
         seed=seed,
+        overwrite=True,  # with other settings it is another evaluation, and of no use beside the others
         command=command,
     )
 

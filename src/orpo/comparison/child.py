@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from orpo import errors
 from orpo.config import LoadedConfig, RunConfig
@@ -28,15 +27,12 @@ from orpo.errors import EXIT_AT_ONCE, Interrupted, OrpoError
 from orpo.interruption import postponed, requested
 from orpo.text import printable
 
+# PEFT imports it where it is installed, and it tells of kernels that it could not load: here, in the process
+# that others are forked from, before anybody could ask it to be quiet.
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
 _LOOK_EVERY = 0.2
 """Seconds between looks at whether this process was asked to end."""
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Done by the run."""
-
-    number: int
 
 
 @dataclass(frozen=True)
@@ -82,11 +78,7 @@ def train_in_child(loaded: LoadedConfig, log: Path, on_step: Callable[[int], Non
     arguments = (sending, loaded.config, dict(loaded.provenance), log)
     process = context.Process(target=_work, args=arguments, daemon=True)
     with postponed():
-        process.start()
-        sending.close()
-        end = _attend(process, receiving, on_step)
-        process.join()
-    receiving.close()
+        end = _start(process) or _attend(process, sending, receiving, on_step)
     match end:
         case _Refusal():
             raise getattr(errors, end.kind)(end.message, hint=end.hint)
@@ -104,37 +96,50 @@ def _context() -> Any:
     forked = "forkserver" in multiprocessing.get_all_start_methods() and not torch.cuda.is_available()
     context = multiprocessing.get_context("forkserver" if forked else "spawn")
     if forked:
-        context.set_forkserver_preload(["orpo.run", __name__])
+        context.set_forkserver_preload([__name__, "orpo.comparison.reporter", "orpo.run"])
     return context
 
 
-def _attend(process: Any, receiving: Connection, on_step: Callable[[int], None]) -> _End:
+def _start(process: Any) -> _End:
+    """Begin; the end, if that is it: the process that others are forked from may have been ended with us."""
+    try:
+        process.start()
+    except (EOFError, OSError) as error:
+        if requested():
+            return _Stop("before a run could begin")
+        return _Refusal(
+            "ResourceError", f"no process could be started: {error or type(error).__name__}", None
+        )
+    return None
+
+
+def _attend(process: Any, sending: Connection, receiving: Connection, on_step: Callable[[int], None]) -> _End:
     """Pass on what comes from the process, and to it the signals that this one gets."""
+    sending.close()  # so that the process has the only one, and its end ends the pipe
     passed_on = False
-    while True:
-        if (asked := requested()) and not passed_on:
-            passed_on = True
-            os.kill(process.pid, asked)
-        if not receiving.poll(_LOOK_EVERY):
-            if process.is_alive():
+    with receiving:
+        while True:
+            if (asked := requested()) and not passed_on:
+                passed_on = True
+                os.kill(process.pid, asked)
+            if not receiving.poll(_LOOK_EVERY):
                 continue
-            if not receiving.poll(0):
+            try:
+                message = receiving.recv()
+            except EOFError:
                 return _died(process)
-        try:
-            message = receiving.recv()
-        except EOFError:
-            process.join()
-            return _died(process)
-        if not isinstance(message, _Step):
-            return message
-        on_step(message.number)
+            if not isinstance(message, int):
+                process.join()
+                return message
+            on_step(message)
 
 
 def _died(process: Any) -> _End:
     """What is known of a process that ended without a word."""
-    code = process.exitcode
     if requested():
         return _Stop("the run's process was ended before it could save")
+    process.join()
+    code = process.exitcode
     why = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
     return _Refusal(
         "ResourceError",
@@ -146,16 +151,6 @@ def _died(process: Any) -> _End:
 # In the process
 
 
-class _Reporter(TrainerCallback):
-    """Tells the steps."""
-
-    def __init__(self, sending: Connection) -> None:
-        self._sending = sending
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._sending.send(_Step(state.global_step))
-
-
 def _work(sending: Connection, config: RunConfig, provenance: Mapping[str, str], log: Path) -> None:
     """What the process does; it says how it ended, and nothing on the terminal."""
     if hasattr(os, "setpgrp"):
@@ -164,7 +159,7 @@ def _work(sending: Connection, config: RunConfig, provenance: Mapping[str, str],
     _write_log(log)
     end: _End = None
     try:
-        _train(config, provenance, _Reporter(sending))
+        _train(config, provenance, sending)
     except OrpoError as error:
         end = _Refusal(type(error).__name__, error.message, error.hint)
     except Interrupted as stop:
@@ -175,10 +170,11 @@ def _work(sending: Connection, config: RunConfig, provenance: Mapping[str, str],
     sending.close()
 
 
-def _train(config: RunConfig, provenance: Mapping[str, str], reporter: _Reporter) -> None:
+def _train(config: RunConfig, provenance: Mapping[str, str], sending: Connection) -> None:
+    from orpo.comparison.reporter import Reporter
     from orpo.run import train
 
-    train(LoadedConfig(config, provenance), callbacks=[reporter], resume="auto")
+    train(LoadedConfig(config, provenance), callbacks=[Reporter(sending.send)], resume="auto")
 
 
 def _end_with_parent() -> None:

@@ -13,9 +13,9 @@ from orpo.comparison.assess import assess_all
 from orpo.comparison.evidence import Evidence
 from orpo.comparison.figures import all_measures
 from orpo.comparison.page import as_page
-from orpo.comparison.plan import RUNS, STARTS, Plan
+from orpo.comparison.plan import JUDGE, RUNS, STARTS, Plan
 from orpo.comparison.record import Findings, as_record, find
-from orpo.comparison.runs import train_all
+from orpo.comparison.runs import LOGS, train_all
 from orpo.comparison.winrates import WinRates, judged
 from orpo.credentials import redact
 from orpo.errors import ConfigError
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 RECORD, PAGE, JUDGEMENTS = "comparison.json", "report.html", "judgements"
 
-_OURS = {RUNS, STARTS, RECORD}
+_OURS = {RUNS, STARTS, JUDGE, LOGS, RECORD}
 """What an output holds in which a comparison was begun."""
 
 

@@ -13,7 +13,7 @@ from orpo.config.compare import CompareSection
 from orpo.config.systems import LoadedComparison, System, configured
 from orpo.objectives import OBJECTIVES
 
-RUNS, STARTS, JUDGE = "runs", "starts", "judge"
+RUNS, STARTS, JUDGE = "runs", "starts", "reward-model"
 """Folders of the output: systems, first phases that some of them start from, and the judge."""
 
 SECOND_PHASE_SEED = 100
@@ -236,8 +236,8 @@ def _judge(loaded: LoadedComparison) -> PlannedRun | None:
     if loaded.judge is None:
         return None
     config = loaded.config
-    values = {"training.seed": config.compare.seeds[0], "output": f"{config.output}/{JUDGE}/model"}
-    return PlannedRun(configured(loaded.judge, values), "the judge", None)
+    values = {"training.seed": config.compare.seeds[0], "output": f"{config.output}/{JUDGE}"}
+    return PlannedRun(configured(loaded.judge, values), "reward model", None)
 
 
 def _deviations(systems: Sequence[PlannedSystem], budget: int) -> Iterator[str]:

@@ -71,7 +71,7 @@ def _about_judge(wins: WinRates | None) -> Iterator[str]:
     if wins is None:
         yield "there is no judge, so nothing is known of which responses are preferred"
     elif not wins.is_fit:
-        yield f"the judge {wins.judge} is not fit to judge, so its win rates are shown but not believed"
+        yield f"the judge, {wins.judge}, may not judge: its win rates are shown, and nothing rests on them"
 
 
 def _beaten_by(criterion: Measure, name: str, names: Sequence[str]) -> list[str]:

@@ -9,14 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from orpo.comparison.claims import Verdict
-from orpo.comparison.figures import ACCURACY, CHOSEN, MARGIN, PER_INPUT, REJECTED
+from orpo.comparison.figures import ACCURACY, CHOSEN, PER_INPUT, REJECTED
 from orpo.comparison.measures import Figure
 from orpo.comparison.plan import Plan
 from orpo.comparison.record import Findings
 from orpo.comparison.runs import is_over
 from orpo.text import printable
 
-SHOWN = (ACCURACY, MARGIN, CHOSEN, REJECTED, PER_INPUT)
+SHOWN = (ACCURACY, CHOSEN, REJECTED, PER_INPUT)
 """Measures in the terminal's table, beside the win rate."""
 
 
@@ -68,8 +68,8 @@ def results_table(found: Findings) -> Group:
     parts: list[RenderableType] = [
         table,
         Text(
-            "means over seeds; in brackets 95 % intervals over held-out pairs or prompts, then the lowest and "
-            "the highest seed",
+            "means over seeds; in brackets 95 % intervals over held-out pairs or prompts, below them the "
+            "lowest and the highest seed",
             style="dim",
         ),
     ]
@@ -99,5 +99,6 @@ def _cell(figure: Figure | None) -> str:
 def _table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False)
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold")
+        is_name = number == 0
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name, overflow="fold")
     return table

@@ -318,10 +318,10 @@ class TrainingSection(Section):
     """Compile the parts of the model's layers with torch.compile: faster steps and less memory after some
     minutes of compiling. It needs a C++ compiler on a CPU. Different lengths never compile again."""
 
-    gradient_checkpointing: Literal["selective"] | bool = False
-    """Recompute activations in the backward pass. `true`: each layer's, which takes least memory and about a
-    third more time. `selective`: all but the results of matrix products and attention, which takes a little
-    more than half the memory of `false` and a few percent more time. It never changes the result."""
+    gradient_checkpointing: Literal["selective", "offload"] | bool = False
+    """Recompute activations in the backward pass. `selective`: all but the results of matrix products and
+    attention. `true`: each layer's, from its input, which takes about a third more time. `offload`: as
+    `true`, and beside a GPU these inputs wait in the host's memory. It never changes the result."""
 
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes hold the model: each one whole (`ddp`), or each a share of weights, gradients and

@@ -54,11 +54,18 @@ def _similarities(responses: Sequence[Sequence[str]], embedder: Embedder) -> tup
     firsts: list[Floats] = []
     for start in range(0, len(responses), _AT_ONCE):
         part = responses[start : start + _AT_ONCE]
-        embedded = embedder.embed(list(chain.from_iterable(part)))
+        embedded = _without_zeros(embedder.embed(list(chain.from_iterable(part))))
         by_prompt = embedded.reshape(len(part), -1, embedded.shape[-1])
         similarities.append(per_input_similarity(by_prompt))
         firsts.append(by_prompt[:, 0].copy())
     return np.concatenate(similarities), np.concatenate(firsts)
+
+
+def _without_zeros(embeddings: Floats) -> Floats:
+    """The same cosines with a dimension more, which only zero embeddings have: these are like each other,
+    and like nothing else.  Some embedders make zeros of empty texts."""
+    is_zero = np.linalg.norm(embeddings, axis=-1, keepdims=True) == 0
+    return np.concatenate([embeddings, is_zero], axis=-1)
 
 
 def _distinct(tokens: Sequence[Sequence[Tokens]], n: int) -> Figure | None:

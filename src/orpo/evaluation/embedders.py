@@ -41,7 +41,7 @@ class Embedder(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        """(texts, dimensions) vectors, none of them zero."""
+        """(texts, dimensions) vectors; one that is zero is like no other text."""
         ...
 
 
@@ -109,7 +109,7 @@ class MeanPooled:
             "input_ids"
         ]  # type: ignore[assignment]
         pad = padding_id(self._tokenizer)
-        rows = [ids or [pad] for ids in encoded]  # nothing has to be something, since it is compared
+        rows = [ids or [pad] for ids in encoded]
         width = max(map(len, rows))
         ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orpo.chat.spending import Usage
 from orpo.judging.comparison import Comparison
 from orpo.judging.contest import Contest, Standings
 from orpo.judging.mt_bench import Score, Scoreboard
 from orpo.judging.outputs import Matching
-from orpo.judging.spending import Usage
 from orpo.judging.verdicts import Status
 from orpo.statistics.intervals import Interval
 from orpo.statistics.length_control import LengthControlled

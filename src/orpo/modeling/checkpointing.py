@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.attention.varlen
+from torch import Tensor
+from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
@@ -27,13 +31,14 @@ KEPT = {
 compute again.  What lies between them (norms, positions, activations) is recomputed."""
 
 
-def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False) -> None:
+def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False, offload: bool = False) -> None:
     """Recompute each layer's activations in the backward pass.
 
     Args:
         model: whose layers transformers knows how to checkpoint.
         selective: keep the results of matrix products and attention, and recompute only the rest: most of
             the memory of activations stays in use, for little time.
+        offload: what a layer is given, and is kept for its recomputation, waits in the host's memory.
     """
     options: dict[str, Any] = {"use_reentrant": False}
     if selective:
@@ -42,6 +47,20 @@ def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False) -
         # The method's newer name does not exist in every release of transformers that we support.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing_enable", FutureWarning)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    module: Any
+    for module in model.modules() if offload else ():
+        if (checkpoint := getattr(module, "_gradient_checkpointing_func", None)) is not None:
+            module._gradient_checkpointing_func = partial(_offloading, checkpoint)
+
+
+def _offloading(checkpoint: Callable[..., Any], layer: Callable[..., Any], *args: Any) -> Any:
+    """Checkpoint a layer; what its own operators keep is not for the hooks around it."""
+    with save_on_cpu(pin_memory=True) if _is_on_device(args) else nullcontext():
+        return checkpoint(layer, *args)
+
+
+def _is_on_device(args: tuple[Any, ...]) -> bool:
+    return any(isinstance(value, Tensor) and value.device.type != "cpu" for value in args)
 
 
 def _policy(_: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:

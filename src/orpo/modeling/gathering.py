@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from orpo.ops.distributed import World
@@ -15,7 +14,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def without_weights(model: M) -> M:
-    """A copy of a model that takes no memory: its parameters are on the meta device, shared ones still shared."""
+    """A copy of a model that takes no memory: its parameters are on the meta device, tied ones still tied."""
     stand_ins = {id(p): nn.Parameter(p.to("meta"), p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, stand_ins)
 
@@ -34,15 +33,20 @@ def gathered(model: nn.Module, empty: M, world: World) -> M | None:
         The model on the CPU; None on every rank but the main one.
     """
     state: dict[str, Tensor] = {}
-    host = torch.device("cpu")
     known: dict[int, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in known:
-            value = whole(tensor.detach())
-            known[id(tensor)] = value.to(host) if world.is_main else tensor
+        if id(tensor) not in known:  # tied weights are one tensor, here and there
+            known[id(tensor)] = _on_host(tensor, keep=world.is_main)
         state[name] = known[id(tensor)]
     if not world.is_main:
         return None
     filled = copy.deepcopy(empty)
     filled.load_state_dict(state, assign=True)
     return filled
+
+
+def _on_host(tensor: Tensor, *, keep: bool) -> Tensor:
+    """All of a tensor in the host's memory, on every rank; what is not kept is empty."""
+    value = whole(tensor.detach())
+    value = value.cpu() if keep else value.new_empty(0)
+    return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value

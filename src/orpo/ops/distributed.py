@@ -1,7 +1,6 @@
 """The processes of a run: who this one is, sums over all of them, and an end that all of them come to.
 
-Started by `torchrun` (or anything that sets its environment variables), a run has WORLD_SIZE processes;
-otherwise it has one and no process group.
+`orpo.launch` says who started how many processes; one that is alone needs no process group.
 """
 
 from __future__ import annotations
@@ -20,11 +19,8 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
-from orpo.errors import ConfigError, Interrupted, OrpoError, ResourceError
-
-_RENDEZVOUS = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-"""Environment variables that tell a process of several where the others are."""
-
+from orpo.errors import Interrupted, OrpoError, ResourceError
+from orpo.launch import Launch, joinable, this_launch
 
 _WORD = "orpo/ended"
 """Where the first process that ends says why, for the others."""
@@ -41,6 +37,9 @@ class World:
     hosts: dist.ProcessGroup | None = None
     """The group in which the hosts agree, without their devices; None is the default group."""
 
+    local_size: int | None = None
+    """Processes on this machine; None: all."""
+
     @property
     def is_main(self) -> bool:
         """Whether this is the one process that writes files and speaks."""
@@ -49,7 +48,7 @@ class World:
     @property
     def sharing_memory(self) -> int:
         """Processes of the run that live off this one's memory: one on a GPU, else all on this machine."""
-        return 1 if self.device.type == "cuda" else int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        return 1 if self.device.type == "cuda" else self.local_size or self.size
 
     def sum(self, values: Tensor) -> Tensor:
         """Element-wise sum over all processes, in place."""
@@ -79,51 +78,67 @@ class World:
             dist.barrier(group=self.hosts)
 
 
-def _device(local_rank: int) -> torch.device:
+def _device(launch: Launch) -> torch.device:
     if torch.cuda.is_available():
-        if local_rank >= torch.cuda.device_count():
+        seen = torch.cuda.device_count()
+        # srun may let each process see one GPU, its own.
+        index = 0 if launch.launcher == "srun" and seen == 1 else launch.local_rank
+        if index >= seen:
             raise ResourceError(
-                f"process {local_rank} of this machine has no GPU of its own: there are "
-                f"{torch.cuda.device_count()}",
+                f"process {index} of this machine has no GPU of its own: there are {seen}",
                 hint="Start as many processes as there are GPUs.",
             )
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
     if torch.backends.mps.is_available():
         return torch.device("mps")
     return torch.device("cpu")
 
 
 @contextmanager
-def join_world() -> Iterator[World]:
-    """Join the process group that the environment describes, and leave it at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = _device(int(os.environ.get("LOCAL_RANK", "0")))
-    if size == 1:
+def join_world(*, needs_group: bool = False) -> Iterator[World]:
+    """Join the process group that the environment describes, and leave it at the end.
+
+    Args:
+        needs_group: whether a process that is alone gets a group too.
+
+    Raises:
+        ConfigError: see `joinable`.
+        ResourceError: there are fewer GPUs than processes.
+        Interrupted, ResourceError: another process has ended.
+    """
+    launch = this_launch() if dist.is_initialized() else joinable()
+    device = _device(launch)
+    if launch.size == 1 and not needs_group:
         yield World(rank=0, size=1, device=device)
         return
     if dist.is_initialized():
-        yield _member(device)
+        yield _member(device, launch)
         return
-    if missing := [name for name in _RENDEZVOUS if name not in os.environ]:
-        raise ConfigError(
-            f"WORLD_SIZE is {size}, but {', '.join(missing)} is not set",
-            hint="Start several processes with torchrun; for one process, unset WORLD_SIZE.",
-        )
-    store, rank, size = next(iter(rendezvous("env://")))
-    dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo", store=store, rank=rank, world_size=size
-    )
+    if launch.size == 1:
+        store: Store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+    else:
+        os.environ.update(launch.variables)  # which torchrun has set, and srun has not
+        store, _, _ = next(iter(rendezvous("env://")))
+    # What is offloaded to the host is added up there.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size)
     try:
-        with _ending_together(store, rank):
-            yield _member(device)
+        with _ending_together(store, launch.rank):
+            yield _member(device, launch)
     finally:
         dist.destroy_process_group()
 
 
-def _member(device: torch.device) -> World:
+def _member(device: torch.device, launch: Launch) -> World:
     hosts = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo")
-    return World(dist.get_rank(), dist.get_world_size(), device, cast("dist.ProcessGroup | None", hosts))
+    return World(
+        dist.get_rank(),
+        dist.get_world_size(),
+        device,
+        cast("dist.ProcessGroup | None", hosts),
+        launch.local_size,
+    )
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from orpo.pages.texts import folded
 from orpo.text import printable
 
 Filter = Callable[..., object]
@@ -18,7 +19,7 @@ def render(template: str, values: Mapping[str, object], filters: Mapping[str, Fi
     Args:
         template: its path within the package.
         values: what it shows, escaped where it does not say that it is markup.
-        filters: by name, beside `printable`.
+        filters: by name, beside `printable` and `folded`.
     """
     environment = Environment(
         loader=PackageLoader("orpo", "."),
@@ -27,5 +28,5 @@ def render(template: str, values: Mapping[str, object], filters: Mapping[str, Fi
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    cast(Any, environment).filters |= {"printable": printable, **(filters or {})}
+    cast(Any, environment).filters |= {"printable": printable, "folded": folded, **(filters or {})}
     return environment.get_template(template).render(**values)

@@ -11,6 +11,7 @@ from orpo.credentials import redact
 from orpo.pages.page import render
 from orpo.report import charts
 from orpo.report.comparison import compare, plain
+from orpo.report.evaluation import all_figures, cautions, pair_parts, response_figures, side_by_side
 from orpo.report.metrics import HELD_OUT
 from orpo.report.panels import MOST_ROWS, figures, number
 from orpo.report.run import Run
@@ -20,6 +21,9 @@ from orpo.text import duration, printable
 
 LONGEST = 300
 """Characters that are shown of any text from outside."""
+
+LONGEST_COMMAND = 4000
+"""Characters of a command, which is of no use unless it is whole."""
 
 MOST_LISTED = 20
 """Rows, steps and the like that are listed of those that may be thousands."""
@@ -44,6 +48,13 @@ def as_page(runs: Sequence[Run]) -> str:
             "figures": figures(runs),
             "comparison": compare(runs) if len(runs) > 1 else None,
             "metrics": _metrics(runs),
+            "parts": {run.label: pair_parts(run.evaluation.record) for run in runs if run.evaluation},
+            "responses": {
+                run.label: response_figures(run.evaluation.record) for run in runs if run.evaluation
+            },
+            "evaluated": {run.label: all_figures(run.evaluation.record) for run in runs if run.evaluation},
+            "evaluation_cautions": list(cautions(runs)),
+            "asked": side_by_side(runs),
             "styles": charts.STYLES,
             "words": WORDS,
             "signs": SIGNS,
@@ -57,6 +68,8 @@ def as_page(runs: Sequence[Run]) -> str:
             "signed": _signed,
             "share": _share,
             "interval": _interval,
+            "limits": _limits,
+            "command": partial(printable, limit=LONGEST_COMMAND),
             "duration": duration,
             "bytes": _bytes,
             "reliability": _reliability,
@@ -81,6 +94,10 @@ def _share(value: float) -> str:
 
 def _interval(interval: Interval) -> str:
     return f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _limits(interval: tuple[float, float]) -> str:
+    return f"{number(interval[0])} to {number(interval[1])}"
 
 
 def _bytes(value: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from orpo.report.comparison import Difference, compare
+from orpo.report.evaluation import cautions
 from orpo.report.run import Change, Run
 
 SCHEMA_VERSION = 1
@@ -19,7 +20,7 @@ def as_record(runs: Sequence[Run]) -> dict[str, Any]:
         found = compare(runs)
         record["comparison"] = {
             "held_out_data": dict(found.held_out),
-            "cautions": list(found.cautions),
+            "cautions": [*found.cautions, *cautions(runs)],
             "settings": _differences(runs, found.settings),
             "facts": _differences(runs, found.facts),
         }
@@ -46,9 +47,11 @@ def _run(run: Run) -> dict[str, Any]:
         "tokens_per_second": run.rate_of("tokens_per_second"),
         "peak_memory_bytes": run.peak_memory_bytes,
         "half_written": list(records.half_written),
+        "evaluation": run.evaluation.record.model_dump() if run.evaluation is not None else None,
         "summary": summary.model_dump() if summary is not None else None,
         "failure": failure.model_dump() if failure is not None else None,
         "settings": [asdict(one) for one in run.settings],
+        "commands": list(definition.commands),
         "versions": definition.versions,
         "engine": definition.engine,
     }

@@ -12,6 +12,7 @@ from typing import Literal
 from orpo.config import Setting, read_recorded
 from orpo.errors import ConfigError
 from orpo.rundir import RunDirectory
+from orpo.rundir.evaluations import EVALUATION, RUN_EVALUATION, Evaluation, read_evaluation
 from orpo.rundir.records import MetricsRow, RunRecords, read_run
 from orpo.statistics.intervals import Interval, wilson
 
@@ -46,6 +47,9 @@ class Run:
 
     records: RunRecords
     settings: tuple[Setting, ...]
+
+    evaluation: Evaluation | None = None
+    """What `orpo eval` has left in the run's directory."""
 
     @property
     def name(self) -> str:
@@ -137,6 +141,11 @@ def read_runs(paths: Sequence[Path]) -> tuple[Run, ...]:
         if place in places[:index]:
             raise ConfigError(f"{paths[index]} is given twice", hint="Name each run directory once.")
     return tuple(
-        Run(label, read_run(path), read_recorded(RunDirectory(path).config))
+        Run(label, read_run(path), read_recorded(RunDirectory(path).config), _evaluation(path))
         for label, path in zip(ascii_uppercase, map(Path.expanduser, paths), strict=False)
     )
+
+
+def _evaluation(run: Path) -> Evaluation | None:
+    place = run / RUN_EVALUATION
+    return read_evaluation(place) if (place / EVALUATION).exists() else None

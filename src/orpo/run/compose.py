@@ -22,7 +22,7 @@ from orpo.config import (
     load_config,
     parse_config,
 )
-from orpo.errors import ConfigError, ResourceError
+from orpo.errors import ResourceError
 from orpo.evaluation.pairs import evaluate_pairs
 from orpo.interruption import listening, postponed
 from orpo.modeling.compilation import compile_layers
@@ -41,11 +41,12 @@ from orpo.run.model import (
     build_objective,
     kind_of_model,
     prepare_model,
-    require_adapters_if_quantized,
+    refuse_contradictions,
+    share_out,
 )
 from orpo.run.record import announce, definition_record, engine_record, summary_record
 from orpo.run.reference import Reference, Referenced, with_reference
-from orpo.run.result import Model, TrainingResult, complete_result
+from orpo.run.result import Model, TrainingResult, complete_result, load_trained
 from orpo.run.resume import Start, find_start, flat, read_checkpoint, settings_record
 from orpo.run.rows_in_memory import with_rows_in_memory
 from orpo.run.sources import Rows, cache_folder
@@ -102,7 +103,8 @@ def train(
     else:
         loaded = parse_config(config, overrides)
     loaded = with_rows_in_memory(loaded, train=train_rows is not None, eval_=eval_rows is not None)
-    with listening(), join_world() as world:
+    needs_group = loaded.config.training.parallel == "fsdp"
+    with listening(), join_world(needs_group=needs_group) as world:
         if not world.is_main:
             logging.getLogger("orpo").setLevel(logging.ERROR)
         try:
@@ -134,12 +136,7 @@ def _train(
 ) -> TrainingResult:
     started = time.perf_counter()
     config, settings = loaded.config, loaded.config.training
-    if settings.select == "best" and config.data.eval is None:
-        raise ConfigError(
-            "training.select: best needs evaluations, and data.eval is not set",
-            hint="Set data.eval to a source or a fraction.",
-        )
-    require_adapters_if_quantized(config.model)
+    refuse_contradictions(config)
     trackers = tracker_callbacks(settings.report_to)
     dtype = autocast_dtype(settings.precision, world.device)
 
@@ -159,7 +156,10 @@ def _train(
     data = prepare_data(config.data, objective, source, settings.seed, train_rows, eval_rows, console)
     if kind.is_reward:
         require_padding(source.model, source.tokenizer, data.train.stop_ids)
-    model = prepare_model(config, source, kind).to(world.device)  # type: ignore[arg-type]
+    model = prepare_model(config, source, kind)
+    is_shared_out = settings.parallel == "fsdp"
+    if not is_shared_out:
+        model = model.to(world.device)  # type: ignore[arg-type]
     pad_id = padding_id(source.tokenizer)
     scorer = build_scorer(
         model,
@@ -168,6 +168,7 @@ def _train(
         kind=kind,
         router_loss=settings.router_loss,
     )
+    gather = share_out(scorer, settings, world, dtype) if is_shared_out else None
     if settings.compile:
         compile_layers(source.model)
     announce(config, scorer, data, dtype)
@@ -230,10 +231,11 @@ def _train(
     def save() -> None:
         nonlocal assessment
         assessment = assessor(loop.budget, loop.step) if assessor is not None else None
-        if run_dir is not None:
+        whole = gather() if gather is not None else model
+        if run_dir is not None and whole is not None:
             with writing(run_dir.model):
                 save_model(
-                    model,
+                    whole,
                     source.tokenizer,
                     run_dir.model,
                     merge=config.model.lora is not None and config.model.lora.merge,
@@ -286,6 +288,8 @@ def _train(
             summary = summary_record(status, loop, data, assessment, time.perf_counter() - started)
             if run_dir is not None:
                 run_dir.write_summary(summary)
+    if is_shared_out:  # no process has it whole
+        return TrainingResult(output.path, summary, lambda: load_trained(output, config))
     return TrainingResult(output.path, summary, lambda: (model, source.tokenizer))
 
 

@@ -45,6 +45,10 @@ def announce(config: RunConfig, scorer: PairScorer, data: PreparedData, dtype: t
     )
     if scorer.model.device.type == "cpu":
         _advise_on_bfloat16(config.training.precision, sum(p.numel() for p in parameters))
+        if config.training.gradient_checkpointing == "offload":
+            log.info(
+                "gradient_checkpointing: offload is as true here, where activations are in the host's memory"
+            )
     coefficients = config.objective.model_dump(by_alias=True)
     log.info(
         "objective: %s; template %s; %d pairs per step, max_tokens %s, layout %s",
@@ -119,6 +123,7 @@ def engine_record(
     return {
         "device": world.device.type,
         "processes": world.size,
+        "parallel": settings.parallel,
         "precision": _precision(scorer, dtype),
         "layout": scorer.layout,
         "head": _head_kind(scorer),

@@ -34,6 +34,7 @@ from orpo.files import replace_file
 from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
+from orpo.ops.sharded import whole
 from orpo.training.batches import Batches
 from orpo.training.budget import TokenBudget
 
@@ -118,7 +119,7 @@ class Reference:
         digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode())
         for name, parameter in _reference_parameters(self.scorer):
             digest.update(f"{name}\0{parameter.dtype}\0{tuple(parameter.shape)}\0".encode())
-            digest.update(parameter.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(whole(parameter.detach()).cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
 

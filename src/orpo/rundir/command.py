@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from orpo.credentials import redact
+from orpo.launch import this_launch
 
 _OURS = {"orpo", "orpo.exe", "__main__.py"}
 """What the interpreter is started with, by name, where it is this program."""
@@ -35,9 +36,11 @@ def launched(arguments: Sequence[str], environment: Mapping[str, str] = os.envir
         environment: of this process, which tells how it was started.
     """
     command = shlex.join(arguments)
-    processes, here = environment.get("WORLD_SIZE", "1"), environment.get("LOCAL_WORLD_SIZE")
-    if processes == "1":
+    launch = this_launch(environment)
+    if launch.launcher is None:
         return f"orpo {command}"
-    if processes == here:
-        return f"torchrun --nproc-per-node {here} -m orpo {command}"
+    if launch.launcher == "srun":
+        return f"srun, as before, orpo {command}"
+    if launch.size == launch.local_size:
+        return f"torchrun --nproc-per-node {launch.size} -m orpo {command}"
     return f"torchrun, on every node as before, -m orpo {command}"

@@ -255,6 +255,9 @@ class ResponseRow(Record):
     truncated: bool
     """Cut off by the limit of tokens."""
 
+    prompt_tokens: Count | None = None
+    """As a server counts them."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

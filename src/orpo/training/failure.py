@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,12 @@ from torch import Tensor
 
 from orpo.batch import Totals
 from orpo.errors import NumericsError
+from orpo.ops.distributed import World
 from orpo.ops.means import WeightedMeans, weighted
 from orpo.ops.sharded import whole
 from orpo.training.batches import Batches
 from orpo.training.guard import Judged
+from orpo.training.sharding import is_sharded
 from orpo.training.step import GradientStep
 
 _NAMED = 5
@@ -120,6 +122,8 @@ def examine(judged: Judged, step: GradientStep, batches: Batches, totals: Totals
     means.add(judged.sums)
     seen = means.take(step.world)
     parameters = [parameter for parameter in step.loss.parameters() if parameter.requires_grad]
+    if is_sharded(step.plain.scorer):  # ranks add their gradients up, so all of them take the same pair
+        batches = replace(batches, world=World(0, 1, step.world.device))
     scale = step.scaler.scale(torch.ones((), device=step.world.device)) * step.world.size
     names: list[str] = []
     table: Tensor | None = None

@@ -24,7 +24,6 @@ from torch.distributed.fsdp import (
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from orpo.errors import ConfigError
-from orpo.modeling.quantization import is_quantized
 from orpo.modeling.scorer import PairScorer, unwrapped
 from orpo.ops.distributed import World
 
@@ -96,11 +95,6 @@ def _refuse_what_cannot_be_shared(scorer: PairScorer, layers: Sequence[GradientC
         raise ConfigError(
             f"training.parallel: fsdp: {type(model).__name__} has no layers that are known",
             hint="Use training.parallel=ddp.",
-        )
-    if is_quantized(model):
-        raise ConfigError(
-            "training.parallel: fsdp cannot share weights of 4 bits out",
-            hint="Use training.parallel=ddp, or leave model.quantization out.",
         )
     in_layers = {p for layer in layers for p in layer.parameters()}
     others = [p for p in scorer.parameters() if p not in in_layers]

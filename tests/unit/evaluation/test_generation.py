@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from orpo.evaluation.generation import generate
+from orpo.errors import ResourceError
+from orpo.evaluation.generation import Decoding, Generated, generate, generate_batches
 from orpo.modeling.lora import add_lora
 from tests.tiny import tiny_llama
 from tests.unit.modeling.test_scorer import tiny_opt
@@ -125,3 +126,68 @@ def test_progress_counts_prompts_and_the_mode_stays() -> None:
     continuations(model, batch_size=3, on_batch=done.append)
     assert done == [3, 1]
     assert model.training
+
+
+# Batches
+
+
+def batches(model: PreTrainedModel, size: int, **decoding: Any) -> list[dict[int, Generated]]:
+    settings = Decoding(**({"max_new_tokens": 6, "stop_ids": NEVER, "pad_id": 0} | decoding))
+    seeds = [(7, number) for number in range(len(PROMPTS))]
+    return list(generate_batches(model, PROMPTS, settings, seeds=seeds, batch_size=size))
+
+
+def joined(found: list[dict[int, Generated]]) -> dict[int, Generated]:
+    return {number: one for batch in found for number, one in batch.items()}
+
+
+def test_the_longest_prompts_come_first() -> None:
+    assert [list(batch) for batch in batches(llama(), 2)] == [[1, 3], [2, 0]]
+
+
+@pytest.mark.parametrize("make", [llama, opt])
+def test_samples_do_not_depend_on_the_batch_that_they_are_in(make: Callable[[], PreTrainedModel]) -> None:
+    first, *others = (
+        joined(batches(make(), size, temperature=1.0, top_p=0.9)) for size in (1, 2, 3, len(PROMPTS))
+    )
+    assert all(other == first for other in others)
+    assert len({tuple(one.ids) for one in first.values()}) == len(PROMPTS)
+
+
+def test_what_no_stop_token_ends_is_truncated() -> None:
+    free = joined(batches(llama(), 4))
+    assert all(one.is_truncated for one in free.values())
+    stop = free[0].ids[-1]  # the very last token that there is room for
+    found = joined(batches(llama(), 4, stop_ids=[stop]))[0]
+    assert stop not in found.ids
+    assert not found.is_truncated
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = llama()
+    expected = joined(batches(model, 4))
+    plain, sizes = model.generate, list[int]()
+
+    def generate(*, input_ids: torch.Tensor, **settings: Any) -> Any:
+        sizes.append(len(input_ids))
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return plain(input_ids=input_ids, **settings)  # type: ignore[operator]
+
+    monkeypatch.setattr(model, "generate", generate)
+    assert joined(batches(model, 4)) == expected
+    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert "with 2 prompts at a time; 1 from here on" in caplog.text
+
+
+def test_a_single_prompt_that_does_not_fit_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama()
+
+    def generate(**settings: Any) -> Any:
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(model, "generate", generate)
+    with pytest.raises(ResourceError, match="single prompt of 10 tokens: no room"):
+        batches(model, 4)

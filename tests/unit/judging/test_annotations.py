@@ -90,8 +90,10 @@ def test_published_annotations_give_the_published_win_rate(file: str, model: str
     path = PUBLISHED / file
     (found,) = read_comparisons(path)
     row, rate = leaderboard_row(read_records(path, Annotation)), found.win_rate()
+    lengths = found.mean_lengths()
     assert rate is not None
+    assert lengths is not None
     assert found.model == model
     assert row.win_rate == pytest.approx(100 * rate.rate, abs=1e-9)
     assert row.standard_error == pytest.approx(100 * rate.standard_error, abs=1e-9)
-    assert np.floor(found.mean_lengths()[0]) == row.avg_length
+    assert np.floor(lengths[0]) == row.avg_length

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from orpo.chat.api import ChatApi
+from orpo.chat.asking import MOST_FAILURES_IN_A_ROW, Asker
+from orpo.chat.patience import Patience
+from orpo.chat.replies import ReplyStore
+from orpo.chat.spending import Account, Limits, Prices
 from orpo.errors import NetworkError, ResourceError
-from orpo.judging.chat_api import ChatApi
-from orpo.judging.llm import MOST_FAILURES_IN_A_ROW, LlmJudge
-from orpo.judging.patience import Patience
-from orpo.judging.replies import ReplyStore
-from orpo.judging.spending import Account, Limits, Prices
+from orpo.judging.llm import LlmJudge
 from orpo.judging.verdicts import Question, Status
 from tests.judge_server import Answer, Asked, JudgeServer, Script, judge_server, prefers, shown, verdict
 
@@ -33,14 +34,8 @@ def llm(
     told: list[tuple[int, int]] = []
     api = ChatApi(server.url, "judge", {}, key=None, timeout=timeout, connections=parallel)
     account = Account(Prices(1.0, 2.0), limits or Limits())
-    judge = LlmJudge(
-        api,
-        ReplyStore(answers),
-        account,
-        parallel=parallel,
-        patience=Patience(retries, first_wait=0.01),
-        progress=lambda done, total: told.append((done, total)),
-    )
+    asker = Asker(api, account, parallel, Patience(retries, first_wait=0.01))
+    judge = LlmJudge(asker, ReplyStore(answers), progress=lambda done, total: told.append((done, total)))
     try:
         yield judge, account, told
     finally:

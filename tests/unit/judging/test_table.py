@@ -6,11 +6,11 @@ import math
 
 from rich.console import Console
 
+from orpo.chat.spending import Usage
 from orpo.judging.comparison import Comparison, Judgement
 from orpo.judging.contest import Contest, standings
 from orpo.judging.outputs import Item, Matching
 from orpo.judging.record import as_record, spent_record
-from orpo.judging.spending import Usage
 from orpo.judging.table import as_table
 from orpo.judging.verdicts import Status
 

@@ -82,7 +82,8 @@ def definition(**changes: Any) -> dict[str, Any]:
         "versions": {"python": "3.11.7", "orpo": "0.1.0", "torch": "2.13.0"},
         "engine": {"device": "cpu", "processes": 1, "precision": "float32", "compile": False},
     }
-    return {name: section | changes.get(name, {}) for name, section in sections.items()}
+    changed = {name: section | changes.get(name, {}) for name, section in sections.items()}
+    return changed | {"commands": changes.get("commands", [])}
 
 
 def summary(**changes: Any) -> dict[str, Any]:

@@ -12,7 +12,9 @@ import pytest
 
 from orpo.report.page import LONGEST, as_page
 from orpo.report.run import read_runs
+from orpo.rundir.evaluations import EvaluationRecord
 from tests.pages import ParsedPage, assert_self_contained
+from tests.unit.report.evaluations import evaluate, record, responses
 from tests.unit.report.runs import ASSESSMENT, CONFIG, FAILURE, HOSTILE, definition, make_run, source, summary
 
 SIGN = {"name": "loss-spike", "step": 12, "message": "the loss is high", "advice": "Look at the rows."}
@@ -54,11 +56,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("runs")
     changes = [{"step": 0, "tokens": 4096, "why": "speed cap"}, {"step": 7, "tokens": 2048, "why": "memory"}]
     more = summary(warnings=[SIGN], skipped_steps=[3, 9], resumed=[20], max_tokens=changes)
-    good = make_run(folder / "good", ending=more)
+    commands = ["orpo train c.yaml output=good", "orpo train c.yaml output=good --resume auto"]
+    good = make_run(folder / "good", ending=more, commands=commands)
+    evaluate(good, record(), responses([["Hello there", "Hello again"], ["Yes"]]))
     reward = make_run(folder / "reward", ending=summary(assessment=ASSESSMENT))
     ending = summary(status="failed", steps=40, model_step=None)
     failed = make_run(folder / "failed", ending=ending, failure=FAILURE)
     other = make_run(folder / "other", data={"eval": [source("other.jsonl", "sha256:9")]})
+    evaluate(other, record(0.65, settings={"temperature": 0.0}), responses([["Hello world"], ["No"]]))
     return {
         "good": page_of(good),
         "reward": page_of(reward),
@@ -98,38 +103,81 @@ def test_the_page_follows_the_readers_light_or_dark_and_can_be_printed(pages: di
     assert "@media print" in pages["good"]
 
 
-def test_what_was_trained_on_what_is_told(pages: dict[str, str]) -> None:
-    text = words(pages["good"])
-    assert "L = L_NLL + lambda * L_OR" in text
-    assert "definition = paper, lambda = 0.1" in text
-    assert "1,000,000 parameters" in text
-    assert "train.jsonl prompt, chosen, rejected sha256:1 training 103 100 3 identical responses" in " ".join(
-        words(pages["good"].replace("<", " <")).split()
-    )
-    assert "7 response cut at max_length" in text
-    assert "objective.lambda0.1command line" in text
-    assert "torch 2.13.0" in text
-    assert "precision float32" in text
+SAID = {
+    "what was trained on what": ("good", [
+        "L = L_NLL + lambda * L_OR",
+        "definition = paper, lambda = 0.1",
+        "1,000,000 parameters",
+        "train.jsonlprompt, chosen, rejectedsha256:1training1031003 identical responses",
+        "7 response cut at max_length",
+    ]),
+    "how it was run": ("good", [
+        "It was started with, and then gone on with: "
+        "orpo train c.yaml output=good orpo train c.yaml output=good --resume auto",
+        "objective.lambda0.1command line",
+        "torch 2.13.0",
+        "precision float32",
+    ]),
+    "how it went": ("good", [
+        "✓ finished 40 steps, 1 min 34 s; model/ is of step 40.",
+        "loss2.50001.8679-0.6321",
+        "pair accuracy0.50000.7528+0.25280.660 to 0.827",
+        "! warning loss-spike at step 12 the loss is high → Look at the rows.",
+        "steps left out2, because their numbers were not finite: 3, 9",
+        "resumedafter step 20",
+        "4,096 from the start (speed cap); 2,048 after step 7 (memory)",
+        "30.0 pairs and 9,000 tokens per second",
+    ]),
+    "what its evaluation says": ("good", [
+        "all pairs400.70000.6500 to 0.7500",
+        "source hard.jsonl200.60000.5500 to 0.6500",
+        "longer response of 3 to 17 tokens400.7500",
+        "share cut off at the limit0.25000.2000 to 0.3000BCa bootstrap over 40 prompts",
+        "share without text0.0000–too few to tell",
+        "similarity per input0.6200",
+        "distinct-20.8000",
+        "Embedder: hashed character n-grams; not comparable with the ORPO paper's figures.",
+        "40 of 42 pairs from eval.jsonl; 2 empty response",
+        "16: 2 to each of 8 prompts",
+        "temperature 0.7",
+        "orpo eval good --samples 4",
+    ]),
+    "what it says": ("good", [
+        "Prompt 1 Prompt number 0? 2 tokens Hello there",
+        "1 more sample Hello again",
+    ]),
+    "whether a reward model may judge": ("reward", [
+        "✓ fit to judge Right on 70.0% of 60 held-out pairs",
+        "“longer wins” is right on 55.0%",
+        "70.0%75.0%0.531 to 0.88820",
+        "Is it right as often as it says?",
+    ]),
+    "that a run has failed": ("failed", [
+        "✗ failed: an error ended it 40 steps, 1 min 34 s; no model was saved.",
+        "The numbers of step 41 were not finite",
+        "Alone, 1 of its 2 rows are not finite: train.jsonl:7.",
+        "train.jsonl:7prompt 3, chosen 4nan",
+    ]),
+    "that a run is unfinished": ("unfinished", [
+        "… unfinished: there is no account of its end 40 steps.",
+        "No process is working on it: it was killed.",
+    ]),
+    "what several runs share and do not share": ("several", [
+        "3 training runs",
+        "held-out datasha256:2sha256:2sha256:9",
+        "figureA goodC other pair accuracy0.70000.6500 to 0.75000.6500",
+        "The evaluations differ in their settings: max_length, samples, seed, temperature.",
+        "A good 2 tokens Hello there",
+        "C other 2 tokens Hello world",
+    ]),
+}  # fmt: skip
+"""What pages say, of what kind, without their tags."""
 
 
-def test_how_it_went_is_told(pages: dict[str, str]) -> None:
-    text = words(pages["good"])
-    assert "✓ finished 40 steps, 1 min 34 s; model/ is of step 40." in text
-    assert "loss2.50001.8679-0.6321" in text
-    assert "pair accuracy0.50000.7528+0.25280.660 to 0.827" in text
-    assert "! warning loss-spike at step 12 the loss is high → Look at the rows." in text
-    assert "steps left out2, because their numbers were not finite: 3, 9" in text
-    assert "resumedafter step 20" in text
-    assert "4,096 from the start (speed cap); 2,048 after step 7 (memory)" in text
-    assert "30.0 pairs and 9,000 tokens per second" in text
-
-
-def test_a_reward_model_is_judged(pages: dict[str, str]) -> None:
-    text = words(pages["reward"])
-    assert "✓ fit to judge Right on 70.0% of 60 held-out pairs" in text
-    assert "“longer wins” is right on 55.0%" in text
-    assert "70.0%75.0%0.531 to 0.88820" in text
-    assert "Is it right as often as it says?" in text
+@pytest.mark.parametrize(("kind", "said"), SAID.values(), ids=SAID.keys())
+def test_the_page_tells(pages: dict[str, str], kind: str, said: list[str]) -> None:
+    text = words(pages[kind])
+    assert [phrase for phrase in said if phrase not in text] == []
 
 
 def test_a_reward_model_that_values_all_alike_has_no_calibration(tmp_path: Path) -> None:
@@ -137,20 +185,6 @@ def test_a_reward_model_that_values_all_alike_has_no_calibration(tmp_path: Path)
     text = words(page_of(make_run(tmp_path / "run", ending=summary(assessment=found))))
     assert "! not fit to judge" in text
     assert "nothing can be said of its calibration" in text
-
-
-def test_a_failed_run_is_shown_as_what_it_is(pages: dict[str, str]) -> None:
-    text = words(pages["failed"])
-    assert "✗ failed: an error ended it 40 steps, 1 min 34 s; no model was saved." in text
-    assert "The numbers of step 41 were not finite" in text
-    assert "Alone, 1 of its 2 rows are not finite: train.jsonl:7." in text
-    assert "train.jsonl:7prompt 3, chosen 4nan" in text
-
-
-def test_an_unfinished_run_is_shown_as_what_it_is(pages: dict[str, str]) -> None:
-    text = words(pages["unfinished"])
-    assert "… unfinished: there is no account of its end 40 steps." in text
-    assert "No process is working on it: it was killed." in text
 
 
 def test_a_run_that_is_going_on_is_shown_as_that(tmp_path: Path) -> None:
@@ -175,13 +209,13 @@ def test_a_run_that_has_logged_nothing_is_shown(tmp_path: Path) -> None:
 
 def test_several_runs_are_told_apart_and_compared(pages: dict[str, str]) -> None:
     page = pages["several"]
-    text = words(page)
-    assert "3 training runs" in text
-    assert text.count("! compare with care") == 2
-    assert "held-out data" in text
-    assert "held-out datasha256:2sha256:2sha256:9" in text
+    assert words(page).count("! compare with care") == 3
     marks = [a["class"] for tag, a in ParsedPage(page).tags if tag == "line" and "x1" in a and a["x1"] == "1"]
     assert {f"series s{i}" for i in range(3)} <= set(marks)
+
+
+HARMLESS = {"status": "finished", "of": record().of.model_dump()}
+"""Of an evaluation, what has to be what it is."""
 
 
 def hostile(value: Any) -> Any:
@@ -208,6 +242,10 @@ def test_hostile_text_is_text(tmp_path: Path) -> None:
         tmp_path / "a<script>b", config=config, ending=ending, failure=hostile(FAILURE), **changes
     )
     other = make_run(tmp_path / "other")
+    found = EvaluationRecord.model_validate(hostile(record().model_dump()) | HARMLESS)
+    rows = responses([[HOSTILE * 200, HOSTILE]], [HOSTILE])
+    for run in (path, other):
+        evaluate(run, found, rows)
     for page in (page_of(path), page_of(path, other)):
         assert_self_contained(page)
         Nesting(page)

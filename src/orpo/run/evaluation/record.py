@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 
+from orpo.chat.replies import Reply
+from orpo.chat.spending import Account
 from orpo.errors import ConfigError
 from orpo.evaluation.diversity import diversity
 from orpo.evaluation.embedders import Embedder
@@ -91,7 +93,7 @@ def conclude(
     *,
     samples: int,
     embedder: Embedder | None,
-    spent: Spent | None = None,
+    account: Account | None = None,
 ) -> None:
     """Write the figures of the responses, and the first of each prompt in AlpacaEval's format.
 
@@ -101,7 +103,7 @@ def conclude(
         datasets: the data set that AlpacaEval's tools are told, by the number of the prompt.
         samples: of each prompt.
         embedder: for the figures of diversity; None for none.
-        spent: at a server.
+        account: with a server, whose prices responses of earlier calls are counted at too.
 
     Raises:
         ResourceError: the directory cannot be written.
@@ -114,8 +116,8 @@ def conclude(
     directory.write_record(
         record.model_copy(
             update={
-                "status": "finished",
-                "generation": _generation(rows, len(datasets), samples, spent) if rows else None,
+                "status": "unfinished" if len(rows) < len(datasets) * samples else "finished",
+                "generation": _generation(rows, len(datasets), samples, account) if rows else None,
                 "diversity": _diversity(rows, samples, embedder) if embedder is not None else None,
             }
         )
@@ -128,7 +130,7 @@ def _model_output(row: ResponseRow, generator: str, dataset: str | None) -> Mode
 
 
 def _generation(
-    rows: Sequence[ResponseRow], prompts: int, samples: int, spent: Spent | None
+    rows: Sequence[ResponseRow], prompts: int, samples: int, account: Account | None
 ) -> GenerationEvaluation:
     numbers = [row.prompt_index for row in rows] if samples > 1 else None
     tokens = [row.tokens for row in rows if row.tokens is not None]
@@ -141,7 +143,18 @@ def _generation(
         empty=share([not row.response.strip() for row in rows], numbers),
         mean_tokens=mean(tokens, numbers) if len(tokens) == len(rows) else None,
         mean_characters=mean([len(row.response) for row in rows], numbers),
-        spent=spent,
+        spent=None if account is None else _spent(rows, account),
+    )
+
+
+def _spent(rows: Sequence[ResponseRow], account: Account) -> Spent:
+    replies = (Reply(text="", prompt_tokens=row.prompt_tokens, completion_tokens=row.tokens) for row in rows)
+    usage = account.price(replies)
+    return Spent(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        answers_without_tokens=usage.uncounted,
+        cost=usage.cost,
     )
 
 

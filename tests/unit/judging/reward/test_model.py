@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from tokenizers import processors
+from transformers import BertConfig, BertForSequenceClassification
 
 from orpo.data.rendering import Dropped
 from orpo.errors import ConfigError, NetworkError
@@ -56,6 +59,7 @@ def test_a_run_s_model_is_as_right_as_its_run_says(tmp_path: Path, changes: dict
     recorded = fitness_of(open_reward_model(str(run)), None, lambda done: None)
     assert recorded.source == "the summary of the run judge"
     measured = fitness_of(open_reward_model(str(run / "model")), str(tmp_path / "pairs.jsonl"), print)
+    assert measured.source == str(tmp_path / "pairs.jsonl")
     assert recorded.assessment is not None
     assert measured.assessment is not None
     assert measured.assessment.accuracy == recorded.assessment.accuracy
@@ -71,6 +75,30 @@ def test_another_model_is_read_as_its_template_writes(tmp_path: Path) -> None:
     folder = save_reward_model(tmp_path / "model", template=TEMPLATE)
     (expected,) = values_by_transformers(folder, ["user: a?</s>\nassistant: b</s>\n"])
     assert value(folder, "a?", "b") == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_encoder_reads_prompt_and_response_as_two_texts(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"sep_token": "</s>", "cls_token": "<s>"})
+    tokenizer.backend_tokenizer.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        initializer_range=0.2,
+    )
+    config.num_labels = 1
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    both = [("a?", "b"), ("a long prompt?", "c")]
+    with torch.no_grad():
+        expected = [model(**tokenizer(*one, return_tensors="pt")).logits.item() for one in both]
+    found = open_reward_model(str(tmp_path))(both)
+    assert [one.value for one in found if isinstance(one, Rewarded)] == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_a_pad_token_the_last_token_is_valued(tmp_path: Path) -> None:

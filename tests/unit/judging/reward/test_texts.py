@@ -30,7 +30,7 @@ def written(
 
 def read(tokenizer: PreTrainedTokenizerBase, found: Text | Dropped) -> str:
     assert isinstance(found, Text)
-    return tokenizer.decode(found.inputs["input_ids"])
+    return str(tokenizer.decode(list(found.inputs["input_ids"])))
 
 
 def with_template() -> PreTrainedTokenizerFast:
@@ -72,8 +72,8 @@ def test_encoders_read_two_texts() -> None:
     tokenizer.add_special_tokens({"sep_token": "</s>", "cls_token": "<s>"})
     tokenizer.backend_tokenizer.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 1))
     found = written(tokenizer, "a?", "b")
+    assert read(tokenizer, found) == "<s>a?</s>b</s>"
     assert isinstance(found, Text)
-    assert tokenizer.decode(found.inputs["input_ids"]) == "<s>a?</s>b</s>"
     assert found.inputs["token_type_ids"] == [0, 0, 0, 0, 1, 1]
 
 

@@ -31,7 +31,7 @@ def test_values_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_value_of_a_bfloat16_model_is_computed_in_float32() -> None:
-    model = tiny_reward_model().to(torch.bfloat16).eval()
+    model = tiny_reward_model().bfloat16().eval()
     found = Valuer(model, pad_id=0)(TEXTS, lambda done: None)
     assert found == pytest.approx(alone(), rel=0.1, abs=0.02)
     assert any(torch.tensor(value).bfloat16().item() != value for value in found)

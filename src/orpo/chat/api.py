@@ -6,7 +6,8 @@ Nothing is retried here and no redirect is followed, since it would take the key
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, Field, NonNegativeInt, ValidationError
 
+from orpo.chat.replies import Reply
 from orpo.credentials import MASK, is_secret_value, redact
 from orpo.errors import ConfigError, NetworkError
-from orpo.judging.replies import Reply
 from orpo.text import printable
 
 _MOST_BYTES = 2**24
@@ -67,6 +68,22 @@ class _Completion(BaseModel):
     usage: _Usage | None = None
 
 
+@dataclass(frozen=True)
+class Chat:
+    """What is asked in one request."""
+
+    messages: Sequence[tuple[str, str]]
+    """Role and content of each turn."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of this request, beside those of all."""
+
+    @classmethod
+    def of(cls, prompt: str) -> Chat:
+        """One message of a user."""
+        return cls((("user", prompt),))
+
+
 class ChatApi:
     """A model behind a URL.
 
@@ -108,15 +125,21 @@ class ChatApi:
         """Give the connections back."""
         self._client.close()
 
-    def ask(self, prompt: str) -> Reply:
-        """The answer to one prompt.
+    def ask(self, chat: Chat | str) -> Reply:
+        """The answer to one conversation, or to one message of a user.
 
         Raises:
             PassingError: another try may help.
             RefusedError: it would not, for this prompt.
             NetworkError: it would not, for any prompt.
         """
-        body = {**self.parameters, "model": self.model, "messages": [{"role": "user", "content": prompt}]}
+        given = Chat.of(chat) if isinstance(chat, str) else chat
+        body = {
+            **self.parameters,
+            **given.parameters,
+            "model": self.model,
+            "messages": [{"role": role, "content": content} for role, content in given.messages],
+        }
         deadline = time.monotonic() + self._timeout
         try:
             with self._client.stream("POST", self.url, json=body) as response:

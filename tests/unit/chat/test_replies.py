@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from orpo.chat.replies import Reply, ReplyStore, key_of
 from orpo.errors import DataError, ResourceError
-from orpo.judging.replies import Reply, ReplyStore, key_of
 
 REPLY = Reply(text="VERDICT", finish="stop", prompt_tokens=3, completion_tokens=2)
 

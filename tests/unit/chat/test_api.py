@@ -8,8 +8,8 @@ from email.utils import format_datetime
 
 import pytest
 
+from orpo.chat.api import ChatApi, PassingError, RefusedError
 from orpo.errors import ConfigError, NetworkError
-from orpo.judging.chat_api import ChatApi, PassingError, RefusedError
 from tests.judge_server import Answer, JudgeServer, judge_server
 
 KEY = "a key that looks like nothing"

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from orpo.chat.replies import Reply
+from orpo.chat.spending import Account, Limits, Prices, Usage, usage_of
 from orpo.errors import ConfigError, NetworkError
-from orpo.judging.replies import Reply
-from orpo.judging.spending import Account, Limits, Prices, Usage, usage_of
 
 REPLY = Reply(text="", prompt_tokens=1_000_000, completion_tokens=100_000)
 UNCOUNTED = Reply(text="")

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from orpo.chat.replies import Reply
 from orpo.errors import ConfigError, NetworkError
-from orpo.judging.replies import Reply
 
 _MILLION = 1e6
 

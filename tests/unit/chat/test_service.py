@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import pytest
 
+from orpo.chat.service import parameters
 from orpo.errors import ConfigError
-from orpo.judging.service import parameters
+
+DEFAULTS = {"temperature": 0, "max_tokens": 1024}
 
 
 def test_parameters_are_added_changed_and_removed() -> None:
-    assert parameters("{}") == {"temperature": 0, "max_tokens": 1024}
-    assert parameters('{"max_tokens": null, "seed": 1, "temperature": 0.5}') == {
+    assert parameters("{}", DEFAULTS) == {"temperature": 0, "max_tokens": 1024}
+    assert parameters('{"max_tokens": null, "seed": 1, "temperature": 0.5}', DEFAULTS) == {
         "temperature": 0.5,
         "seed": 1,
     }
@@ -24,4 +26,4 @@ def test_parameters_are_added_changed_and_removed() -> None:
 )
 def test_what_is_no_set_of_parameters_is_refused(text: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
-        parameters(text)
+        parameters(text, DEFAULTS)

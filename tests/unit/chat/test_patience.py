@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from orpo.judging.patience import Gate, Patience
+from orpo.chat.patience import Gate, Patience
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(0, 1.0), (1, 2.0), (3, 8.0), (10, 60.0)])
