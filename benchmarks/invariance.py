@@ -5,11 +5,11 @@
     python benchmarks/invariance.py run --smoke    # 1 and 2 processes, a few steps, kept elsewhere
     python benchmarks/invariance.py table
 
-Whole runs of `orpo.train` on the quickstart's model and pairs of uneven lengths, in batches of 13 of which the
-last of an epoch has fewer, in micro-batches.  A tensor's figure is the norm of the difference of two *changes*
-(from before training to after it) over the norm of the change on one process without sharding; the largest of
-all tensors is shown.  AdamW's epsilon is 0.1 and nothing is clipped: else both would forgive a gradient that is
-wrong by a factor.
+Whole runs of `orpo.train` on the quickstart's model and pairs of uneven lengths, in batches of 13, of which
+the last of an epoch is smaller, in micro-batches.  A tensor's figure is the norm of the difference of two
+*changes* (from before training to after it) over the norm of the change on one process that shares nothing
+out; shown is the largest of all tensors.  AdamW's epsilon is 0.1 and nothing is clipped: else both would
+forgive a gradient that is wrong by a factor.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ def _on_processes(count: int, jobs: Sequence[Job], folder: Path, steps: int) -> 
         )
         for rank in range(count)
     ]
-    if any([process.wait() for process in processes]):
+    codes = [process.wait() for process in processes]
+    if any(codes):
         raise SystemExit(f"a run on {count} processes has failed")
 
 

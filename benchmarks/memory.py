@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Where a step's memory goes, term by term, beside what arithmetic says; on a processor.
 
-    python benchmarks/memory.py run      # a minute; Linux only
+    python benchmarks/memory.py run                             # half a minute for each way; Linux only
+    python benchmarks/memory.py run --only "float32, adamw"     # one of them, into the same file
     python benchmarks/memory.py table
 
 For each way to train, a process of its own makes model, activations, gradients and optimizer state one after
 the other, on a batch of HH harmless as one micro-batch, one thread.  A term is what the process is resident
-with above what it was before, after unused heap is given back; the head's is the most that lives at once while
-it goes from states to their gradient.  The peak is of a whole later step, above the process without a model.
+with above what it was before, after unused heap is given back; the head's is the most that lives at once on
+its way from states to their gradient.  The peak is of a later step, above the process without a model; what
+lives at once in its passes, gradients not counted, is followed operator by operator.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +28,7 @@ from typing import Any, Literal
 import torch
 from cpu.memory import CLEAR_REFS, status, trim
 from cpu.report import MIB, table
-from cpu.script import RESULTS, keep, measured_batches, tell
+from cpu.script import RESULTS, keep, measured_batches
 from cpu.workload import SIZES, Workload
 
 from orpo.batch import MicroBatch, PromptTokens, Totals
@@ -45,6 +48,9 @@ from orpo.training.step import GradientStep
 BATCHES = 6
 """Of which the largest is used."""
 
+RANK = 16
+"""Of adapters."""
+
 CPU = World(0, 1, torch.device("cpu"))
 TERMS = ("weights", "gradients", "state", "activations", "head")
 
@@ -62,7 +68,6 @@ WAYS = {
     "float32, adamw": Way("float32"),
     "bfloat16, adamw": Way("bfloat16"),
     "float32, adafactor": Way("float32", "adafactor"),
-    "bfloat16, adafactor": Way("bfloat16", "adafactor"),
     "float32 under LoRA": Way("float32", lora=True),
     "bfloat16 under LoRA": Way("bfloat16", lora=True),
 }
@@ -93,7 +98,7 @@ def measure(way: Way, workload: Workload) -> dict[str, dict[str, float]]:
     start = resident.now()
     model: Any = workload.new_model().to(getattr(torch, way.dtype)).train()
     if way.lora:
-        model = add_lora(model, r=16, alpha=32, dropout=0.0, target="all-linear")
+        model = add_lora(model, r=RANK, alpha=32, dropout=0.0, target="all-linear")
     measured["weights"] = resident.added()
 
     settings = TrainingSection(optimizer=way.optimizer)
@@ -125,6 +130,7 @@ def measure(way: Way, workload: Workload) -> dict[str, dict[str, float]]:
     CLEAR_REFS.write_text("5")  # the peak from here on, see proc(5)
     gradient()
     measured["peak"] = status("VmHWM") - start
+    measured["passes"] = memory_meter(CPU.device)(gradient)
     computed = compute(way, scorer, settings, tokens=batch.input_ids.numel(), scored=len(batch.targets))
     return {"measured": measured, "computed": computed}
 
@@ -152,8 +158,14 @@ def compute(
     gradients = sum(p.nbytes for p in trained)
     # Queries, keys, values and attention's output; gate and up; and the inputs of two norms, in float32.
     layer = size * (4 * c.hidden_size + 2 * c.intermediate_size) + 4 * 2 * c.hidden_size
-    outputs = c.vocab_size * 4 * min(scored, PART_BYTES["cpu"] // (4 * c.vocab_size))
-    summed = 0 if way.lora else 4 * c.vocab_size * c.hidden_size
+    if way.lora:
+        # What comes out of the first matrices of seven adapters; and their inputs: those that are a norm's
+        # output, whose scale is not trained, cannot be had again, and PEFT converts each to float32.
+        layer += 4 * 7 * RANK + (2 * 4 if way.dtype == "float32" else 6 * 4) * c.hidden_size
+    outputs = size * c.vocab_size * min(scored, PART_BYTES["cpu"] // (4 * c.vocab_size))
+    head = c.vocab_size * c.hidden_size
+    # The sum over parts is float32; a product of bfloat16 exists in both types before it is added.
+    summed = 0 if way.lora else head * (4 if way.dtype == "float32" else 4 + 4 + 2)
     return {
         "weights": sum(p.nbytes for p in scorer.parameters()),
         "gradients": gradients,
@@ -169,22 +181,33 @@ def report(record: dict[str, Any]) -> str:
     for name, found in record["ways"].items():
         measured, computed = found["measured"], found["computed"]
         terms = [f"{measured[term] / MIB:,.0f} / {computed[term] / MIB:,.0f}" for term in TERMS]
+        passes = computed["activations"] + computed["head"]
         total = sum(computed.values())
-        rows.append([name, *terms, f"{measured['peak'] / MIB:,.0f} / {total / MIB:,.0f}"])
-    return table(["MiB, measured / computed", *TERMS, "a step's peak / sum"], rows)
+        rows.append(
+            [
+                name,
+                *terms,
+                f"{measured['passes'] / MIB:,.0f} / {passes / MIB:,.0f}",
+                f"{measured['peak'] / MIB:,.0f} / {total / MIB:,.0f}",
+            ]
+        )
+    return table(
+        ["MiB, measured / computed", *TERMS, "most live in the passes", "resident peak / sum of all"], rows
+    )
 
 
-def run(path: Path) -> None:
+def run(path: Path, names: Sequence[str]) -> None:
+    """Measure the ways that are asked for, and keep them with those of before."""
     _, batches = measured_batches("hh", "full", BATCHES)
     batch = batches.largest()
-    ways: dict[str, Any] = {}
+    ways = json.loads(path.read_text(encoding="utf-8"))["ways"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         batch.save(Path(folder) / "batch.json")
-        for name in WAYS:
+        for name in names:
             subprocess.run([sys.executable, __file__, "way", name, folder], check=True)
             ways[name] = json.loads((Path(folder) / "found.json").read_text(encoding="utf-8"))
-            tell(name)
-    keep(path, {"batches": batch.describe(), "ways": ways}, "full", 1)
+            sorted_ways = {name: ways[name] for name in WAYS if name in ways}
+            keep(path, {"batches": batch.describe(), "ways": sorted_ways}, "full", 1)
 
 
 def main() -> None:
@@ -192,9 +215,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("run", "table"):
-        one = verbs.add_parser(verb)
-        one.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
+    running = verbs.add_parser("run", help="measure")
+    running.add_argument("--only", nargs="+", choices=WAYS, default=[*WAYS], help="these ways alone")
+    tabulating = verbs.add_parser("table", help="the table of the results that are there")
+    for verb in (running, tabulating):
+        verb.add_argument("--results", type=Path, default=RESULTS, help="folder of the results")
     way = verbs.add_parser("way", help="a process of one way")
     way.add_argument("name", choices=WAYS)
     way.add_argument("folder", type=Path)
@@ -207,7 +232,7 @@ def main() -> None:
         return
     path = options.results / "memory.json"
     if options.verb == "run":
-        run(path)
+        run(path, options.only)
     print(report(json.loads(path.read_text(encoding="utf-8"))))
 
 

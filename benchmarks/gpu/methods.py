@@ -1,4 +1,4 @@
-"""Ways to train with less memory, each in the real training loop: optimizers, and adapters over 4 bits."""
+"""Ways to train with less memory, each in the real training loop: optimizers, activations, bases of 4 bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from results import Record
 from workload import dummy_tokenizer, new_model, read_pairs
 
 from orpo.config.schema import TrainingSection
-from orpo.errors import ConfigError
+from orpo.errors import ConfigError, ResourceError
+from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.load import load_model
 from orpo.modeling.lora import add_lora
@@ -39,6 +40,23 @@ def check_optimizers(record: Record, device: torch.device, smoke: bool) -> None:
             _train(f"optimizer {name}", model, shape, name, record, device, smoke)
         except ConfigError as error:
             record.add(f"optimizer {name}", skipped=error.message)
+        _forget(device)
+
+
+def check_activations(record: Record, device: torch.device, smoke: bool) -> None:
+    """Every way to save the memory of activations, under adapters: pairs per second and peak."""
+    shape = "smoke" if smoke else "llama-8b"
+    ways = {"false": None, "selective": {"selective": True}, "true": {}, "offload": {"offload": True}}
+    for name, options in ways.items():
+        base = new_model(shape, device, torch.bfloat16)
+        if options is not None:
+            checkpoint_activations(base, **options)
+        model = add_lora(base, r=16, alpha=32, dropout=0.0, target="all-linear")
+        try:
+            _train(f"gradient_checkpointing {name}", model, shape, "adamw", record, device, smoke)
+        except (torch.OutOfMemoryError, ResourceError) as error:
+            record.add(f"gradient_checkpointing {name}", failed=str(error).splitlines()[0])
+        del base, model
         _forget(device)
 
 

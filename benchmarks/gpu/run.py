@@ -106,6 +106,7 @@ PARTS = [
     _steps("ours", "qwen-7b", "full", 70),
     _steps("ours", "qwen-7b", "lora", 60),
     Part("flex", 90, partial(_check, "flex")),
+    Part("activations", 80, partial(_methods, "activations")),
     Part("qlora", 90, partial(_methods, "qlora")),
     Part("optimizers", 90, partial(_methods, "optimizers")),
     _steps("trl", "llama-8b", "full", 60),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from orpo.judging.outputs import read_system
 from orpo.rundir import RunDirectory
 from orpo.rundir.evaluations import EvaluationDirectory, ResponseRow, read_evaluation
 from tests.e2e.commands import (
@@ -103,7 +104,7 @@ def test_the_table_shows_figures_with_their_intervals(evaluated: Outcome) -> Non
 
 def test_greedy_responses_are_those_of_plain_transformers(workspace: Workspace, evaluated: Outcome) -> None:
     folder = workspace.output / "model"
-    model = AutoModelForCausalLM.from_pretrained(folder)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
     found = responses(workspace.output / "evaluation")
     assert [row.prompt_index for row in found] == list(range(6))
@@ -201,6 +202,7 @@ def test_samples_at_temperature_0_are_refused(workspace: Workspace) -> None:
 def test_the_first_samples_are_what_the_field_reads(workspace: Workspace, sampled: Path) -> None:
     rows = json.loads((sampled / "model_outputs.json").read_text())
     firsts = [row for row in responses(sampled) if row.sample == 0]
+    assert read_system(sampled / "model_outputs.json").name == "run"
     assert rows == [
         {"instruction": prompt, "output": row.response, "generator": "run", "dataset": "sums"}
         for prompt, row in zip(PROMPTS, firsts, strict=True)
@@ -334,6 +336,39 @@ def test_who_is_evaluated_is_said_once(workspace: Workspace) -> None:
     assert "--url needs --model" in evaluate("--url", "http://localhost:1/v1", code=2).err
     unprompted = evaluate("--url", "http://localhost:1/v1", "--model", "m", code=2)
     assert "--prompts FILE" in unprompted.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["./nowhere"], 2, "no such folder"),
+        (["MODEL", "--pairs", "nowhere.jsonl"], 2, "nowhere.jsonl"),
+        (["MODEL", "--prompts", "nowhere.jsonl"], 3, "nowhere.jsonl"),
+        (["MODEL", "--prompts", "PROMPTS", "--output", "PROMPTS"], 2, "is a file"),
+        (["MODEL", "--prompts", "PROMPTS", "--max-new-tokens", "128"], 3, "can respond to none of 7 prompts"),
+        (["MODEL", "--prompts", "PROMPTS", "--template", "nothing"], 2, "there is no template 'nothing'"),
+        (["RUN", "--template", "chatml"], 2, "its own model and template"),
+        (
+            ["MODEL", "--samples", "2", "--temperature", "1", "--embedder", "nowhere", "--pairs", "PAIRS"],
+            2,
+            "n",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message(
+    workspace: Workspace, arguments: list[str], code: int, says: str, tmp_path: Path
+) -> None:
+    places = {
+        "MODEL": workspace.folder / "model",
+        "RUN": workspace.output,
+        "PROMPTS": prompts_of(workspace),
+        "PAIRS": workspace.folder / "eval.jsonl",
+    }
+    outcome = evaluate(*(places.get(one, one) for one in arguments), code=code)
+    *_, error = outcome.err.split("error: ")
+    assert says in error
+    assert not (tmp_path / "evaluations").exists()
 
 
 def test_help_starts_fast() -> None:

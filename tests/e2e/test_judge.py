@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from orpo.formats.alpaca_eval import Annotation, leaderboard_row
-from orpo.formats.records import read_records
+from orpo.formats.records import read_records, write_lines
 from tests.e2e.commands import ENVIRONMENT, HEAVY_MODULES, ORPO, Outcome, invoke, modules_loaded_by
 from tests.judge_server import Answer, Asked, JudgeServer, judge_server, prefers, shown, verdict
 from tests.paths import SHARED, needs_shared
+from tests.unit.formats.test_mt_bench import pair, single
 
 CONFIG, DATA, NETWORK, INTERRUPTED = 2, 3, 7, 75
 KEY = "sk-test-key-0123456789abcdefghij"
@@ -270,6 +271,26 @@ def test_published_annotations_give_the_published_figures(file: str) -> None:
     assert 100 * rate["standard_error"] == pytest.approx(float(row["standard_error"]), abs=1e-9)
     assert [rate["wins"], rate["losses"]] == [int(row["n_wins"]), int(row["n_wins_base"])]
     assert found["position"] is None
+
+
+def test_published_judgements_of_mt_bench_give_its_figures(tmp_path: Path) -> None:
+    singles, pairs = tmp_path / "gpt-4_single.jsonl", tmp_path / "gpt-4_pair.jsonl"
+    write_lines(singles, [single(8, 1), single(5, 2), single(-1, 1), single(3, 1, "theirs")])
+    write_lines(pairs, [pair("model_1", "model_1"), pair("model_1", "model_2"), pair("error", "model_1")])
+    outcome = invoke("judge", "--annotations", singles, "--json")
+    assert outcome.code == 0
+    ours, theirs = record(outcome)["scores"]
+    assert (ours["model"], ours["turns"]["1"]["mean"], ours["overall"]["mean"]) == ("ours", 8, 6.5)
+    assert (ours["overall"]["n"], ours["overall"]["n_without_score"]) == (2, 1)
+    assert theirs["overall"]["mean"] == 3
+    both = invoke("judge", "--annotations", pairs, "--annotations", singles)
+    assert both.code == 0
+    text = " ".join(both.out.split())
+    assert "ours against theirs, judged by gpt-4" in text
+    assert "wins, ties, losses 1, 1, 0" in text
+    assert "2 valid of 3 (1 invalid)" in text
+    assert "ours gpt-4 8.00 5.00 6.50" in text
+    assert "mean length" not in text
 
 
 @pytest.mark.parametrize(

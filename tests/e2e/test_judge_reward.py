@@ -113,7 +113,7 @@ def test_a_model_that_is_wrong_is_unfit_and_its_figures_are_shown_all_the_same(
     outcome = ask(outputs[:2], model, "--held-out", pairs)
     text = " ".join(outcome.out.split())
     assert outcome.code == 0
-    assert "UNFIT to judge: what it prefers says nothing" in text
+    assert "UNFIT to judge: it does not beat chance, or the rule below" in text
     assert "judged by" in text
     assert "(UNFIT to judge)" in text
     assert "win rate" in text

@@ -80,6 +80,22 @@ def test_a_run_can_be_reported_at_any_moment(workspace: Workspace) -> None:
     assert all("it is going on, or was killed" in " ".join(text.split()) for text in seen)
 
 
+def test_what_orpo_eval_has_found_out_is_reported(runs: dict[str, Path], tmp_path: Path) -> None:
+    paths = [Path(shutil.copytree(runs[name], tmp_path / name)) for name in ("orpo", "sft")]
+    for path in paths:
+        evaluated = invoke("eval", path, "--samples", "2", "--temperature", "1", "--max-new-tokens", "8")
+        assert evaluated.code == 0, evaluated.err
+    page = tmp_path / "page.html"
+    outcome = invoke("report", *paths, "--output", page, "--json")
+    assert outcome.code == 0, outcome.err
+    for run in json.loads(outcome.out)["runs"]:
+        assert run["evaluation"]["pairs"]["count"] == run["eval"]["pairs"] == 6
+        assert run["evaluation"]["generation"]["responses"] == 12
+    text = ParsedPage(page.read_text(encoding="utf-8")).text
+    for part in ("What they say", "similarity per input", "share cut off at the limit", "0 + 1 ="):
+        assert part in text, part
+
+
 def test_it_is_written_beside_by_default_and_not_with_json(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

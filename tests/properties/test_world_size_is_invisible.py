@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -55,6 +56,15 @@ def adapters() -> Any:
     return add_lora(full(), r=3, alpha=6, dropout=0.0, target="all-linear")
 
 
+def drawn_otherwise() -> Any:
+    """Adapters that the second process draws otherwise than the first."""
+    model = adapters()
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            parameter.data *= 1 + int(os.environ.get("RANK", "0"))
+    return model
+
+
 def dora() -> Any:
     return add_lora(full(), r=3, alpha=6, dropout=0.0, target=["q_proj", "down_proj"], dora=True)
 
@@ -75,6 +85,7 @@ def checkpointed() -> Any:
 CASES: dict[str, tuple[Callable[[], Any], Objective, dict[str, Any]]] = {
     "full": (full, ORPO(0.5), {}),
     "adapters": (adapters, ORPO(0.5), {"learning_rate": 0.01}),
+    "adapters, drawn otherwise": (drawn_otherwise, ORPO(0.5), {"learning_rate": 0.01}),
     "DoRA": (dora, ORPO(0.5), {"learning_rate": 0.01}),
     "tied embeddings": (tied, ORPO(0.5), {}),
     "layers checkpointed": (checkpointed, ORPO(0.5), {}),

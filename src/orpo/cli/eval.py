@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OVERWRITE = "--overwrite"
-
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -82,7 +80,7 @@ def evaluate(
         Dtype, typer.Option(help="Type of weights and products; auto: as in training, or what suits.")
     ] = "auto",
     overwrite: Annotated[
-        bool, typer.Option(_OVERWRITE, help="Remove another evaluation that is in the output folder.")
+        bool, typer.Option("--overwrite", help="Remove an evaluation with other settings from the folder.")
     ] = False,
     url: Annotated[
         str | None,
@@ -114,7 +112,7 @@ def evaluate(
     Example: orpo eval runs/first --samples 5 --temperature 1
     """
     command = command_line()
-    with one_clear_message(command.replace(f" {_OVERWRITE}", "")):
+    with one_clear_message(command):
         quiet_libraries()
         name = _who(target, url, model)
         service = None

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNFIT = {
-    "unfit": "%s is UNFIT to judge: on held-out pairs it is not above chance, or not better than looking at "
-    "lengths only. The figures above say nothing about which model is better.",
+    "unfit": "%s is UNFIT to judge: on held-out pairs it does not beat chance, or not a rule that looks at "
+    "lengths only. The figures above do not say which model is better.",
     "not known": "it is not known whether %s is fit to judge. Pairs that it was not trained on can tell: "
     "--held-out PAIRS",
 }

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -121,7 +122,8 @@ def _attend(process: Any, sending: Connection, receiving: Connection, on_step: C
         while True:
             if (asked := requested()) and not passed_on:
                 passed_on = True
-                os.kill(process.pid, asked)
+                with suppress(ProcessLookupError):  # it may have come to its end meanwhile
+                    os.kill(process.pid, asked)
             if not receiving.poll(_LOOK_EVERY):
                 continue
             try:

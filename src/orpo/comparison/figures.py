@@ -8,6 +8,7 @@ import numpy as np
 
 from orpo.comparison.evidence import Evidence
 from orpo.comparison.measures import Measure, across_inputs, mean_of_items
+from orpo.errors import DataError
 from orpo.evaluation.embedders import Embedder
 from orpo.rundir.evaluations import Evaluation, PairRow, ResponseRow
 from orpo.statistics.diversity import per_input_similarity
@@ -26,8 +27,8 @@ PER_INPUT, ACROSS_INPUTS = "per_input_similarity", "across_input_similarity"
 _EPSILON = 2.0**-24
 """Least 1 - P in the odds, as where training computes in float32."""
 
-_FEWEST_PROMPTS = 3
-"""That can be compared across."""
+_FEWEST, _FEWEST_ACROSS = 2, 3
+"""Prompts that figures can rest on, and those that can be compared across."""
 
 
 def all_measures(evidence: Evidence, embedder: Embedder | None) -> dict[str, Measure]:
@@ -38,8 +39,15 @@ def all_measures(evidence: Evidence, embedder: Embedder | None) -> dict[str, Mea
         embedder: for diversity; None of fewer than two samples of a prompt.
 
     Raises:
-        DataError: the systems were not evaluated on the same pairs and prompts.
+        DataError: the systems were not evaluated on the same pairs and prompts, or on too few.
     """
+    numbers = {"held-out pairs": len({row.prompt for row in evidence.pairs}), "prompts": evidence.prompts}
+    for what, number in numbers.items():
+        if number < _FEWEST:
+            raise DataError(
+                f"{what}: expected at least {_FEWEST} with different prompts, got {number}",
+                hint="Nothing can be said about how sure a figure is that rests on one prompt.",
+            )
     found = [*_of_pairs(evidence), *_of_responses(evidence)]
     if embedder is not None:
         found += _of_diversity(evidence, embedder)
@@ -119,6 +127,6 @@ def _of_diversity(evidence: Evidence, embedder: Embedder) -> Iterator[Measure]:
         name: np.stack([per_input_similarity(seed) for seed in array]) for name, array in embedded.items()
     }
     yield mean_of_items(PER_INPUT, "similarity within a prompt", "prompts", within)
-    if evidence.prompts >= _FEWEST_PROMPTS:
+    if evidence.prompts >= _FEWEST_ACROSS:
         firsts = {name: array[:, :, 0] for name, array in embedded.items()}
         yield across_inputs(ACROSS_INPUTS, "similarity across prompts", firsts)

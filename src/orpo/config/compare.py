@@ -54,7 +54,7 @@ class EvaluationSection(Section):
     prompts: str | None = None
     """A file of prompts to respond to. Absent: those of the held-out pairs."""
 
-    max_prompts: PositiveInt = 40
+    max_prompts: Annotated[int, Field(ge=2)] = 40
     """At most so many of them, the first."""
 
     samples: PositiveInt = 4

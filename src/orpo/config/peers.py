@@ -55,6 +55,8 @@ _RENAMED: dict[str, str] = {
     "training.log_every": "logging_steps log_steps",
     "training.eval_every": "eval_steps",
     "training.report_to": "log_with logger",
+    "training.checkpoint_every": "save_steps",
+    "training.keep_checkpoints": "save_total_limit",
     "output": "output_dir output_path save_path",
 }
 """Our keys, and what others call them."""
@@ -131,13 +133,30 @@ _EXPLAINED: dict[str, str] = {
         "dataset_prepared_path overwrite_cache remove_unused_columns dataloader_drop_last "
         "dataloader_pin_memory"
     ),
-    "checkpoints are not written yet: the model is saved at the end": (
-        "save_steps save_strategy save_total_limit saves_per_epoch save_only_model save_safetensors "
-        "resume_from_checkpoint auto_resume_from_checkpoints load_best_model_at_end"
+    (
+        "`training.checkpoint_every` is the steps between checkpoints, `training.keep_checkpoints` says how "
+        "many are kept, and --resume auto goes on from them"
+    ): (
+        "save_strategy saves_per_epoch save_only_model save_safetensors resume_from_checkpoint "
+        "auto_resume_from_checkpoints"
+    ),
+    "`training.select` says which step is saved: `best` has the lowest evaluation loss": (
+        "load_best_model_at_end"
     ),
     "no run is overwritten: give `output` a new or empty directory": "overwrite_output_dir",
-    "start the run with `torchrun` to use several devices; nothing is configured for it": (
-        "deepspeed fsdp fsdp_config fsdp_version ddp_timeout local_rank ddp_find_unused_parameters"
+    "start the run with `torchrun` to use several devices; nothing more is configured for it": (
+        "ddp_timeout local_rank ddp_find_unused_parameters num_processes num_machines"
+    ),
+    "`training.parallel: fsdp` shares weights, gradients and optimizer state out; all else is fixed": (
+        "fsdp fsdp_config fsdp_version fsdp_transformer_layer_cls_to_wrap distributed_type"
+    ),
+    (
+        "DeepSpeed is not used: `training.parallel: fsdp` shares out what ZeRO-3 does, and "
+        "`training.cpu_offload` is its offload"
+    ): (
+        "deepspeed deepspeed_config deepspeed_plugin zero_optimization zero_stage zero3_init_flag "
+        "offload_optimizer offload_param offload_optimizer_device offload_param_device "
+        "train_micro_batch_size_per_gpu"
     ),
     "it is `model.quantization` here: `nf4` is 4 bits with quantised scales, and there is no other kind": (
         "load_in_4bit load_in_8bit quantization_bit quantization_method bnb_4bit_quant_type bnb_config "

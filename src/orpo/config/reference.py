@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from orpo.config.keys import KEYS, Key, fields_of, sections_of
+from orpo.config.compare import CompareConfig
+from orpo.config.keys import KEYS, Key, Keys, fields_of, keys_of, sections_of
 from orpo.config.schema import RunConfig
 from orpo.config.section import Section
 
@@ -49,23 +50,32 @@ A run is configured by one YAML 1.2 file:
 """
 
 
+_COMPARISONS = """\
+# Comparisons
+
+`orpo compare` takes the same file with one more section ([compare.md](compare.md)).
+"""
+
+
 def reference() -> str:
     """The reference of every key: type, default and meaning, section by section, as Markdown."""
-    return "\n".join([_INTRODUCTION, *_section(RunConfig, None), *_inner_sections()])
+    of_comparisons = {path: key for path, key in keys_of(CompareConfig).items() if path not in KEYS}
+    lines = [_INTRODUCTION, *_section(RunConfig, None, KEYS), *_inner_sections(KEYS)]
+    return "\n".join([*lines, _COMPARISONS, *_inner_sections(of_comparisons)])
 
 
-def _inner_sections() -> Iterator[str]:
+def _inner_sections(keys: Keys) -> Iterator[str]:
     documented: set[type[Section]] = set()
-    for key in KEYS.values():
+    for key in keys.values():
         for section in key.sections:
             if section not in documented:
                 documented.add(section)
-                yield from _section(section, key)
+                yield from _section(section, key, keys)
 
 
-def _section(section: type[Section], key: Key | None) -> Iterator[str]:
+def _section(section: type[Section], key: Key | None, keys: Keys) -> Iterator[str]:
     """One heading with a table; a section that several keys hold is described once, under all their names."""
-    holders = [holder.path for holder in KEYS.values() if key and section in holder.sections]
+    holders = [holder.path for holder in keys.values() if key and section in holder.sections]
     title = ", ".join(f"`{path}`" for path in holders) or "Top level"
     if key and len(key.sections) > 1:
         title += f" with `name: {section.model_fields['name'].default}`"

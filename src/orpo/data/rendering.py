@@ -234,25 +234,9 @@ class Renderer:
     def _write(
         self, conversations: Sequence[tuple[Message, ...]], *, add_generation_prompt: bool
     ) -> list[str]:
-        """Conversations as text, together: what a call costs by itself is as much as what a template does."""
-        try:
-            rendered: Any = self._tokenizer.apply_chat_template(
-                [
-                    [{"role": message.role, "content": message.content} for message in messages]
-                    for messages in conversations
-                ],
-                chat_template=self._template.text,
-                add_generation_prompt=add_generation_prompt,
-                tokenize=False,
-            )
-        except TemplateSyntaxError as error:
-            raise ConfigError(
-                f"the chat template {self._template.name} is not valid, line {error.lineno}: {error.message}"
-            ) from None
-        except Exception as error:  # noqa: BLE001  a template is a program: its expressions may raise anything
-            reason = printable(str(error), 120)
-            raise TemplateRefusalError(f"refused by the chat template: {reason}") from None
-        return rendered
+        return written(
+            self._tokenizer, self._template, conversations, add_generation_prompt=add_generation_prompt
+        )
 
     def _eos(self) -> int:
         eos = eos_id(self._tokenizer)
@@ -263,6 +247,45 @@ class Renderer:
                 hint="Set eos_token in tokenizer_config.json, or use a chat template that closes turns.",
             )
         return eos
+
+
+def written(
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    conversations: Sequence[tuple[Message, ...]],
+    *,
+    add_generation_prompt: bool = False,
+) -> list[str]:
+    """Conversations as text, together: what a call costs by itself is as much as what a template does.
+
+    Args:
+        tokenizer: owner of the special tokens and of the sandbox that templates run in.
+        template: what to write them with.
+        conversations: their turns.
+        add_generation_prompt: whether to begin the assistant's turn after the last one.
+
+    Raises:
+        TemplateRefusalError: the template raised an error for one of them.
+        ConfigError: the template is not valid.
+    """
+    try:
+        rendered: Any = tokenizer.apply_chat_template(
+            [
+                [{"role": message.role, "content": message.content} for message in messages]
+                for messages in conversations
+            ],
+            chat_template=template.text,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+        )
+    except TemplateSyntaxError as error:
+        raise ConfigError(
+            f"the chat template {template.name} is not valid, line {error.lineno}: {error.message}"
+        ) from None
+    except Exception as error:  # noqa: BLE001  a template is a program: its expressions may raise anything
+        reason = printable(str(error), 120)
+        raise TemplateRefusalError(f"refused by the chat template: {reason}") from None
+    return rendered
 
 
 _OTHER_TEMPLATE = (

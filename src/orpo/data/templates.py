@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from orpo.data.pairs import Prompt
 from orpo.data.specials import added_prefix, added_tokens
-from orpo.errors import ConfigError
+from orpo.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -106,6 +106,32 @@ def _kinds(prompts: Iterable[Prompt]) -> tuple[bool, bool]:
         if len(seen) == 2:
             break
     return False in seen, True in seen
+
+
+def recorded_template(
+    tokenizer: PreTrainedTokenizerBase, name: str, sha256: str | None, *, wraps_text: bool
+) -> Template:
+    """The template that a model was trained with, as its tokenizer has kept it.
+
+    Args:
+        tokenizer: of the trained model.
+        name: see `Template`.
+        sha256: what it was; None for `none`.
+        wraps_text: see `Template`.
+
+    Raises:
+        CheckpointError: the tokenizer has another one.
+    """
+    if sha256 is None:
+        return Template(name, None)
+    text = own_template(tokenizer) if tokenizer.chat_template is not None else ""
+    template = Template(name, text, wraps_text=wraps_text)
+    if template.sha256 != sha256:
+        raise CheckpointError(
+            f"the chat template in model/ is not {name}, which the run was trained with",
+            hint="Bring the tokenizer's files back, or name model/ itself in place of the run.",
+        )
+    return template
 
 
 def own_template(tokenizer: PreTrainedTokenizerBase) -> str:

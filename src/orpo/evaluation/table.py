@@ -116,7 +116,7 @@ def _generation(found: Mapping[str, Any]) -> Iterator[_Line]:
 def _diversity(found: Mapping[str, Any]) -> Iterator[_Line]:
     yield "embedder", printable(found["embedder"])
     if not found["comparable_with_paper"]:
-        yield "", "only figures of one embedder can be compared; the paper's had another one"
+        yield "", "only figures of one embedder can be compared; it is not the paper's"
     yield "per input", f"mean cosine {_figure(found['per_input'])}"
     if found["across_inputs"] is not None:
         yield "across inputs", f"mean cosine {_figure(found['across_inputs'])}"

@@ -15,7 +15,7 @@ _EXCERPT = 60
 
 _STANDING = {
     "fit": "fit to judge",
-    "unfit": "UNFIT to judge: what it prefers says nothing",
+    "unfit": "UNFIT to judge: it does not beat chance, or the rule below",
     "not known": "not known to be fit to judge: measure it with --held-out PAIRS",
 }
 
@@ -78,7 +78,7 @@ def _length_controlled(figure: Mapping[str, Any] | None) -> str:
 
 def _position(position: Mapping[str, Any] | None) -> str:
     if position is None:
-        return "not known: both orders were not asked"
+        return "not known: asked in one order"
     return (
         f"both orders agree on {_percent(position['consistent'])}; inconsistent ones are ties: "
         f"{_percent(position['first_slot'])} for what is first, {_percent(position['second_slot'])} for "

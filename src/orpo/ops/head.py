@@ -103,6 +103,8 @@ class _TargetLogProbs(torch.autograd.Function):
             if derivatives is not None:
                 slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform)
                 derivatives[chunk] = _product(slopes.to(dtype), head)
+                del slopes
+            del outputs  # or it would be there beside the next chunk's
 
         if derivatives is not None:
             ctx.save_for_backward(derivatives)
@@ -147,6 +149,7 @@ class _TargetLogProbs(torch.autograd.Function):
             if needs_weight and not is_kept:
                 assert grad_weight is not None
                 _add_product_(grad_weight, slopes.T, scaled_states[chunk])
+            del outputs, slopes
         if needs_weight and len(kept):
             # One product over all kept rows: no sum over chunks of a matrix as large as the head.
             if grad_weight is None:

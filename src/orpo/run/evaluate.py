@@ -14,7 +14,6 @@ from orpo.run.evaluation.local import evaluate_model
 from orpo.run.evaluation.request import EvaluationRequest
 from orpo.run.evaluation.server import evaluate_server
 from orpo.run.evaluation.subject import is_run
-from orpo.rundir import locked
 from orpo.rundir.evaluations import RUN_EVALUATION, EvaluationDirectory
 
 __all__ = ["EvaluationRequest", "evaluate"]
@@ -48,11 +47,10 @@ def evaluate(request: EvaluationRequest, *, console: Console | None = None) -> P
                 f"an evaluation is one process, and WORLD_SIZE is {world.size}",
                 hint="Start it without torchrun.",
             )
-        with locked(directory.path):
-            if request.service is None:
-                evaluate_model(request, directory, world, console)
-            else:
-                evaluate_server(request, directory, world.device, console)
+        if request.service is None:
+            evaluate_model(request, directory, world, console)
+        else:
+            evaluate_server(request, directory, world.device, console)
     return directory.path
 
 

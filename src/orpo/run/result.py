@@ -12,12 +12,9 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from orpo.config import RunConfig
-from orpo.errors import CheckpointError
-from orpo.modeling.load import load_model, load_tokenizer
+from orpo.modeling.saved import Base, load_saved
 from orpo.run.model import build_objective, kind_of_model
 from orpo.rundir import RunDirectory
-
-_ADAPTER = "adapter_model.safetensors"
 
 Model = PreTrainedModel | PeftModel
 
@@ -64,25 +61,13 @@ def load_trained(run: RunDirectory, config: RunConfig) -> tuple[Model, PreTraine
         config: of the run.
 
     Raises:
-        CheckpointError: it has saved none, or an adapter without its weights.
-        ConfigError, NetworkError: see `load_model`, of an adapter's base too.
+        CheckpointError, ConfigError, NetworkError: see `load_saved`.
     """
-    if not run.model.is_dir():
-        raise CheckpointError(
-            f"{run.path}: the run has saved no model yet", hint="Let it end, or go on with --resume auto."
-        )
-    is_adapter = config.model.lora is not None and not config.model.lora.merge
-    if is_adapter and not (run.model / _ADAPTER).exists():  # where it is missing, PEFT looks for a pickle
-        raise CheckpointError(
-            f"{run.model} has no {_ADAPTER}",
-            hint="Bring it back from a copy, or train again with output=PATH.",
-        )
-    kind = kind_of_model(build_objective(config.objective))
-    base, revision = (config.model.name, config.model.revision) if is_adapter else (str(run.model), None)
-    quantization = config.model.quantization if is_adapter else None
-    source = load_model(
-        base, revision=revision, dtype=config.model.dtype, quantization=quantization, kind=kind
+    model = config.model
+    is_adapter = model.lora is not None and not model.lora.merge
+    return load_saved(
+        run.model,
+        Base(model.name, model.revision, model.quantization) if is_adapter else None,
+        dtype=model.dtype,
+        kind=kind_of_model(build_objective(config.objective)),
     )
-    if not is_adapter:
-        return source.model, source.tokenizer
-    return PeftModel.from_pretrained(source.model, str(run.model)), load_tokenizer(str(run.model))

@@ -8,6 +8,7 @@
     summary.json      the end: status, final metrics, token budgets, counts of rows, wall time
     model/            Hugging Face format
     checkpoints/      what the run goes on from; see `orpo.rundir.checkpoints`
+    evaluation/       what was found out about the model afterwards; see `orpo.rundir.evaluations`
     run.lock          held while a process works on the run, which run.lock.json names
 
 Every line of the two logs is written whole and flushed, so the directory can be read at any moment.

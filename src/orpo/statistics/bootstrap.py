@@ -12,6 +12,9 @@ from orpo.statistics.intervals import NORMAL_QUANTILE, Estimate, Floats, Interva
 RESAMPLES = 4999
 """Enough for limits that move by less than a thirtieth of the interval's width from seed to seed."""
 
+_ROUNDING = 1e-12
+"""Share by which values differ that are equal but for rounding."""
+
 _MOST_DRAWN_AT_ONCE = 2**22
 """Numbers of the resamples that are in memory together."""
 
@@ -35,7 +38,8 @@ def bootstrap_mean(
     number = len(units.sums)
     if number == 1:
         return Estimate(units.mean, Interval(-np.inf, np.inf), 1)
-    if np.ptp(units.sums / units.counts) == 0:
+    means = units.sums / units.counts
+    if np.ptp(means) <= _ROUNDING * np.abs(means).max():
         return Estimate(units.mean, Interval(units.mean, units.mean), number)
     drawn = np.sort(_resampled_means(units, seed, resamples))
     low, high = np.quantile(drawn, _levels(units, drawn))

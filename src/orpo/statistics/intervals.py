@@ -50,4 +50,7 @@ def wilson(hits: float, trials: int) -> Interval:
     share, z2 = hits / trials, NORMAL_QUANTILE**2
     centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
     half = sqrt(share * (1 - share) / trials + z2 / (4 * trials**2)) * NORMAL_QUANTILE / (1 + z2 / trials)
-    return Interval(max(0.0, centre - half), min(1.0, centre + half))
+    # Rounding aside, an end is 0 where none hit, and 1 where all did.
+    low = max(0.0, centre - half) if hits > 0 else 0.0
+    high = min(1.0, centre + half) if hits < trials else 1.0
+    return Interval(low, high)

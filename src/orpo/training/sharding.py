@@ -12,6 +12,7 @@ import logging
 from collections.abc import Sequence
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -37,7 +38,8 @@ def shard(scorer: PairScorer, world: World, *, dtype: torch.dtype | None, cpu_of
     """Share a scorer's weights out over the processes, in place; from then on they are DTensors.
 
     Args:
-        scorer: whose weights are the same on every process, on the host or on the device.
+        scorer: whose frozen weights are the same on every process, on the host or on the device; those that
+            are trained become the first process's, as with DDP.
         world: this process among its peers, in a process group.
         dtype: in which a layer's weights are sent and used, that of the products; None for their own.  Those
             outside of layers are sent in their own.
@@ -48,6 +50,9 @@ def shard(scorer: PairScorer, world: World, *, dtype: torch.dtype | None, cpu_of
     """
     layers = [module for module in scorer.modules() if isinstance(module, GradientCheckpointingLayer)]
     _refuse_what_cannot_be_shared(scorer, layers)
+    for parameter in scorer.parameters():
+        if parameter.requires_grad:
+            dist.broadcast(parameter.detach(), src=0)
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = OffloadPolicy()
     if cpu_offload and world.device.type == "cpu":

@@ -9,7 +9,15 @@ import pytest
 from orpo.config.keys import KEYS, explain_unknown
 from orpo.config.peers import ADVICE
 
-EXTERNAL = {"hf upload", "orpo compare", "torchrun", "model/", "metrics.jsonl", "model.lora.target: all-linear"}
+EXTERNAL = {
+    "hf upload",
+    "orpo compare",
+    "torchrun",
+    "model/",
+    "metrics.jsonl",
+    "model.lora.target: all-linear",
+    "training.parallel: fsdp",
+}
 
 
 @pytest.mark.parametrize("name", ADVICE)
@@ -56,6 +64,12 @@ def test_no_key_of_ours_is_taken_for_another_tools() -> None:
         ("use_dora", "model.lora.dora"),
         ("lora_modules_to_save", "model.lora.modules_to_save"),
         ("optim", "training.optimizer"),
+        ("save_steps", "training.checkpoint_every"),
+        ("save_total_limit", "training.keep_checkpoints"),
+        ("load_best_model_at_end", "training.select"),
+        ("fsdp_config", "training.parallel: fsdp"),
+        ("deepspeed", "training.parallel: fsdp"),
+        ("zero_optimization", "training.cpu_offload"),
     ],
 )
 def test_well_known_keys_of_other_tools_get_ours(theirs: str, ours: str) -> None:

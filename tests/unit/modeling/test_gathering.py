@@ -51,8 +51,8 @@ def test_the_whole_model_computes_what_it_did(world: World, make: Any) -> None:
         assert isinstance(found, torch.nn.Module)
         assert torch.equal(found(input_ids=ids).logits, expected)
         assert not any(isinstance(p, DTensor) for p in found.parameters())
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
-    assert {name for name, p in found.named_parameters() if p.requires_grad} == trained
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert {name for name, p in found.named_parameters() if p.requires_grad} == trained
 
 
 @pytest.mark.parametrize("make", [tiny_llama, tied, adapted])
@@ -63,7 +63,7 @@ def test_a_copy_without_weights_takes_no_memory(make: Any) -> None:
     assert parameters.keys() == dict(model.named_parameters(remove_duplicate=False)).keys()
     assert all(p.is_meta for p in parameters.values())
     assert not any(p.is_meta for p in model.parameters())
-    base = empty.get_base_model() if isinstance(empty, PeftModel) else empty
+    base: Any = empty.get_base_model() if isinstance(empty, PeftModel) else empty
     is_tied = base.lm_head.weight is base.model.embed_tokens.weight
     assert is_tied == model.config.tie_word_embeddings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,13 @@ def test_every_table_and_picture_says_what_it_is(pages: dict[str, str], kind: st
     assert all(attributes["aria-label"] for attributes in images)
     assert all(a.get("aria-hidden") == "true" for tag, a in tags if tag == "svg" and "role" not in a)
     assert all("scope" in attributes for tag, attributes in tags if tag == "th")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_headings_skip_no_level(pages: dict[str, str], kind: str) -> None:
+    levels = [int(tag[1]) for tag, _ in ParsedPage(pages[kind]).tags if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels[1:]))
 
 
 def test_the_page_follows_the_readers_light_or_dark_and_can_be_printed(pages: dict[str, str]) -> None:

@@ -39,6 +39,7 @@ def test_what_changes_only_rounding_is_on_record(base: Path) -> None:
     assert RunDirectory(base.with_name("run")).read_definition()["engine"] == {
         "device": "cpu",
         "processes": 1,
+        "parallel": "ddp",
         "precision": "float32",
         "layout": "shared",
         "head": "fused",

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from transformers import TrainerState
 
-from orpo.training.progress import ProgressCallback, counting
+from orpo.training.progress import ProgressCallback, advancing, counting
 from tests.loops import make_loop
 
 WIDTH = 80
@@ -115,3 +115,27 @@ def test_counting_is_a_bar_on_a_terminal_and_nothing_elsewhere() -> None:
         assert ("tokenising [1]" in written() and "1,700" in written()) is terminal
     with counting(None, "tokenising") as done:
         done(7)
+
+
+def test_work_of_known_size_has_a_bar_that_starts_where_it_was() -> None:
+    console, written = make_console(terminal=True)
+    with advancing(console, "generating\x1b[31m", total=10, done=4) as advance:
+        advance(3)
+    text = written()
+    assert "7/10" in text
+    assert "\x1b[31m" not in text
+
+
+def test_without_a_terminal_work_of_known_size_is_told_of_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    console, written = make_console(terminal=False)
+    now = [0.0]
+    monkeypatch.setattr("orpo.training.progress.time.monotonic", lambda: now[0])
+    with advancing(console, "generating", total=10, done=4) as advance:
+        for seconds in (10.0, 40.0, 50.0):
+            now[0] = seconds
+            advance(1)
+    assert written() == "generating  6/10\n"
+    with advancing(None, "generating", total=1) as advance:
+        advance(1)

@@ -6,26 +6,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from peft import PeftModel
-from transformers import AutoConfig, PreTrainedModel
+import torch
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from orpo.config import read_recorded
+from orpo.config import load_config
 from orpo.data.pairs import Prompt
 from orpo.data.rendering import Dropped
 from orpo.data.specials import eos_id
-from orpo.data.templates import Template
+from orpo.data.templates import recorded_template
 from orpo.errors import ConfigError
 from orpo.judging.reward.texts import Text, Writer, choose_writer
 from orpo.judging.reward.values import Valuer
 from orpo.modeling.hub import loading
 from orpo.modeling.kinds import JUDGE, REWARD_MODEL
-from orpo.modeling.load import DTYPES, LoadedModel, load_model, load_tokenizer
-from orpo.modeling.padding import make_room, require_padding
+from orpo.modeling.load import DTYPES, load_model
+from orpo.modeling.padding import require_padding
+from orpo.modeling.saved import Base, load_saved
 from orpo.modeling.scorer import unwrapped
 from orpo.ops.distributed import join_world
 from orpo.rundir import RunDirectory
-from orpo.rundir.directory import DEFINITION
-from orpo.rundir.records import Assessment, RunRecords, read_run
+from orpo.rundir.directory import CONFIG, DEFINITION
+from orpo.rundir.records import Assessment, read_run
 
 
 @dataclass(frozen=True)
@@ -78,30 +79,47 @@ def open_reward_model(name: str) -> RewardModel:
 
     Raises:
         ConfigError: it is none, or cannot be loaded.
+        CheckpointError: the run has saved none, or not all of it.
         DataError: a file of the run is damaged.
         NetworkError: the Hub did not answer or refused.
     """
     with join_world() as world:
         device = world.device
     run = _run_directory(Path(name).expanduser())
-    if run is None:
-        # A processor computes in float32 whatever a GPU is given.
-        dtype = _stored_dtype(name) if device.type == "cuda" else "float32"
-        source = load_model(name, dtype=dtype, kind=JUDGE)
-        return _put_together(name, source, source.model.to(device))  # type: ignore[arg-type]
-    records = read_run(run)
-    source, model = _load_trained(RunDirectory(run), records)
-    definition, tokenizer = records.definition, source.tokenizer
-    own = tokenizer.get_chat_template() if definition.template.sha256 is not None else None
-    return _put_together(
+    if run is not None:
+        return _open_run(run, device)
+    # A processor computes in float32 whatever a GPU is given.
+    dtype = _stored_dtype(name) if device.type == "cuda" else "float32"
+    source = load_model(name, dtype=dtype, kind=JUDGE)
+    write = choose_writer(source.tokenizer, positions=source.max_positions, trained=None)
+    return RewardModel(name, write, _valuer(source.model, source.tokenizer, device))
+
+
+def _open_run(run: Path, device: torch.device) -> RewardModel:
+    records, config = read_run(run), load_config(run / CONFIG).config.model
+    definition, summary = records.definition, records.summary
+    if not definition.model.is_reward_model:
+        raise ConfigError(
+            f"expected a reward model, but {run} has trained a language model with "
+            f"objective.name: {definition.objective.name}",
+            hint="Train a judge with objective.name: reward.",
+        )
+    is_adapter = config.lora is not None and not config.lora.merge
+    model, tokenizer = load_saved(
+        RunDirectory(run).model,
+        Base(config.name, config.revision, config.quantization) if is_adapter else None,
+        dtype=config.dtype,
+        kind=REWARD_MODEL,
+    )
+    recorded = definition.template
+    template = recorded_template(
+        tokenizer, recorded.name, recorded.sha256, wraps_text=recorded.sha256 is not None
+    )
+    return RewardModel(
         run.resolve().name,
-        source,
-        model.to(device),  # type: ignore[arg-type]
-        trained=(
-            Template(definition.template.name, own, wraps_text=own is not None),
-            definition.data.max_length,
-        ),
-        assessment=records.summary.assessment if records.summary is not None else None,
+        choose_writer(tokenizer, positions=None, trained=(template, definition.data.max_length)),
+        _valuer(unwrapped(model), tokenizer, device),
+        summary.assessment if summary is not None else None,
     )
 
 
@@ -111,38 +129,6 @@ def _run_directory(folder: Path) -> Path | None:
     return next((place for place in places if (place / DEFINITION).is_file()), None)
 
 
-def _load_trained(run: RunDirectory, records: RunRecords) -> tuple[LoadedModel, PreTrainedModel]:
-    """What the run has trained, with its tokenizer; adapters are put into the model that they belong to."""
-    trained = records.definition.model
-    if not trained.is_reward_model:
-        raise ConfigError(
-            f"expected a reward model, but {run.path} has trained a language model with "
-            f"objective.name: {records.definition.objective.name}",
-            hint="Train a judge with objective.name: reward.",
-        )
-    if not run.model.is_dir():
-        raise ConfigError(
-            f"{run.path} has no model yet", hint="It is written when the run ends; wait, or go on with it."
-        )
-    settings = {one.key: one.value for one in read_recorded(run.config)}
-    dtype = str(settings.get("model.dtype", "float32"))
-    if trained.lora is None or trained.lora["merge"]:
-        source = load_model(str(run.model), dtype=dtype, kind=JUDGE)
-        return source, source.model
-    quantization = settings.get("model.quantization")
-    base = load_model(
-        trained.name,
-        revision=trained.revision,
-        dtype=dtype,
-        quantization=str(quantization) if quantization is not None else None,
-        kind=REWARD_MODEL,
-    )
-    source = LoadedModel(base.model, load_tokenizer(str(run.model)), base.commit)
-    make_room(source.model, source.tokenizer)  # for the pad token that training may have added
-    require_padding(source.model, source.tokenizer, ())
-    return source, unwrapped(PeftModel.from_pretrained(source.model, str(run.model)))
-
-
 def _stored_dtype(name: str) -> str:
     """The type that a model's weights are stored in, which is what it was made for."""
     with loading("model", name, None) as place:
@@ -150,18 +136,10 @@ def _stored_dtype(name: str) -> str:
     return next((key for key, dtype in DTYPES.items() if dtype == stored), "float32")
 
 
-def _put_together(
-    name: str,
-    source: LoadedModel,
-    model: PreTrainedModel,
-    *,
-    trained: tuple[Template, int] | None = None,
-    assessment: Assessment | None = None,
-) -> RewardModel:
-    tokenizer, config = source.tokenizer, model.config.get_text_config()
+def _valuer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> Valuer:
+    config = model.config.get_text_config()
     if config.pad_token_id is None:  # then it takes the value of a row's last token, whatever that is
         eos = eos_id(tokenizer)
         require_padding(model, tokenizer, () if eos is None else (eos,))
     assert isinstance(config.pad_token_id, int)
-    write = choose_writer(tokenizer, positions=source.max_positions, trained=trained)
-    return RewardModel(name, write, Valuer(model.eval(), config.pad_token_id), assessment)
+    return Valuer(model.to(device).eval(), config.pad_token_id)  # type: ignore[arg-type]

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from orpo.data.pairs import INVALID_UNICODE, Message, Prompt, Single, is_unicode
-from orpo.data.rendering import Dropped
+from orpo.data.rendering import Dropped, TemplateRefusalError, written
 from orpo.data.shapes import Transcripts
-from orpo.data.templates import Template
+from orpo.data.templates import Template, own_template
 from orpo.data.tokens import CUT, PairTokenizer, Tokenized
 
 _TURNS = "a conversation of several turns, and the model has no chat template"
@@ -111,6 +111,7 @@ class Conversation:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         self._tokenizer = tokenizer
+        self._template = Template("model", own_template(tokenizer))
         self._max_length = max_length
 
     def __call__(self, both: Sequence[tuple[Prompt, str]]) -> list[Text | Dropped]:
@@ -119,12 +120,10 @@ class Conversation:
 
     def _written(self, prompt: Prompt, response: str) -> Text | Dropped:
         turns = (Message("user", prompt),) if isinstance(prompt, str) else prompt
-        messages = [{"role": turn.role, "content": turn.content} for turn in turns]
-        messages.append({"role": "assistant", "content": response})
         try:
-            text: Any = self._tokenizer.apply_chat_template(messages, tokenize=False)
-        except Exception as error:  # noqa: BLE001  a template is a program: it may raise anything
-            return Dropped(f"refused by the chat template: {error}")
+            (text,) = written(self._tokenizer, self._template, [(*turns, Message("assistant", response))])
+        except TemplateRefusalError as refusal:
+            return Dropped(refusal.message)
         if not is_unicode(text):
             return Dropped(INVALID_UNICODE)
         return _encoded(self._tokenizer, self._max_length, text, add_special_tokens=False)
@@ -169,8 +168,8 @@ class PlainPrompts:
     def __call__(self, both: Sequence[tuple[Prompt, str]]) -> list[Text | Dropped]:
         """See `Writer`."""
         plain = [(_plain(prompt), response) for prompt, response in both]
-        written = iter(self._writer([(prompt, text) for prompt, text in plain if prompt is not None]))
-        return [Dropped(_TURNS) if prompt is None else next(written) for prompt, _ in plain]
+        found = iter(self._writer([(prompt, text) for prompt, text in plain if prompt is not None]))
+        return [Dropped(_TURNS) if prompt is None else next(found) for prompt, _ in plain]
 
 
 def _plain(prompt: Prompt) -> str | None:

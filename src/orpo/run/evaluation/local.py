@@ -8,13 +8,13 @@ from functools import partial
 from rich.console import Console
 
 from orpo.data.preparation import Tokenization
-from orpo.errors import ConfigError, Interrupted
+from orpo.errors import ConfigError
 from orpo.evaluation.embedders import load_embedder
 from orpo.modeling.scorer import unwrapped
 from orpo.ops.distributed import World
 from orpo.run.evaluation.held_out import EvaluationPairs, HeldOut, read_pairs
 from orpo.run.evaluation.prompts import Asked, ask, prompts_in, prompts_under
-from orpo.run.evaluation.record import begin, conclude
+from orpo.run.evaluation.record import begun, conclude
 from orpo.run.evaluation.request import NEW_TOKENS, EvaluationRequest
 from orpo.run.evaluation.responses import generate_responses
 from orpo.run.evaluation.scores import assessment_of, pair_figures, pair_rows, score_pairs
@@ -33,7 +33,7 @@ def evaluate_model(
 
     Args:
         request: what is asked; of no service.
-        directory: of the evaluation, which this process has locked.
+        directory: of the evaluation.
         world: this process, alone.
         console: where to show progress; None shows none.
 
@@ -55,11 +55,10 @@ def evaluate_model(
     embedder = load_embedder(request.embedder, world.device) if asked and request.samples > 1 else None
     settings = _settings(request, subject, pairs, how, asked)
     data = Data(pairs=pairs.used if pairs else None, prompts=asked.used if asked else None)
-    record = begin(directory, subject.of, settings, data, request.command, overwrite=request.overwrite)
-    if record.status == "finished":
-        log.info("%s: evaluated already, with the same settings", directory.path)
-        return
-    try:
+    begin = begun(directory, subject.of, settings, data, request.command, overwrite=request.overwrite)
+    with begin as record:
+        if record is None:
+            return
         if pairs is not None and record.pairs is None:
             record = _with_pairs(record, directory, subject, pairs, world, console)
         if asked is not None:
@@ -75,8 +74,6 @@ def evaluate_model(
             )
         datasets = {prompt.index: prompt.dataset for prompt in asked.prompts} if asked else {}
         conclude(directory, record, datasets, samples=request.samples, embedder=embedder)
-    except Interrupted as stop:
-        raise Interrupted(stop.reason, resumable=True) from None
 
 
 def _load(request: EvaluationRequest, world: World) -> EvaluatedModel:

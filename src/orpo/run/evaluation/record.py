@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 
 from orpo.chat.replies import Reply
 from orpo.chat.spending import Account
-from orpo.errors import ConfigError
+from orpo.errors import ConfigError, DataError, Interrupted
 from orpo.evaluation.diversity import diversity
 from orpo.evaluation.embedders import Embedder
 from orpo.evaluation.figures import mean, share
 from orpo.formats.alpaca_eval import ModelOutput
 from orpo.formats.records import write_list
 from orpo.run.resume import changes, changes_table, flat
+from orpo.rundir import locked
 from orpo.rundir.evaluations import (
     Data,
     DiversityEvaluation,
@@ -28,8 +31,39 @@ from orpo.rundir.evaluations import (
 )
 from orpo.rundir.records import Scalar
 
+log = logging.getLogger(__name__)
+
 _FREE = {"settings.embedder", "of.name", "of.path"}
 """What may change between calls that go on with each other; new figures follow from a new embedder."""
+
+
+@contextmanager
+def begun(
+    directory: EvaluationDirectory,
+    of: Subject,
+    settings: Mapping[str, Scalar],
+    data: Data,
+    command: str,
+    *,
+    overwrite: bool,
+) -> Generator[EvaluationRecord | None]:
+    """An evaluation that begins in a directory or goes on there, and that no other process works on; None if
+    it is finished.  Arguments and errors as for `begin`.
+
+    Raises:
+        ConfigError: another process works on it.
+        Interrupted: asked to end within the block, and the same command goes on.
+    """
+    with locked(directory.path):
+        record = begin(directory, of, settings, data, command, overwrite=overwrite)
+        if record.status == "finished":
+            log.info("%s: evaluated already, with the same settings", directory.path)
+            yield None
+            return
+        try:
+            yield record
+        except Interrupted as stop:
+            raise Interrupted(stop.reason, resumable=True) from None
 
 
 def begin(
@@ -49,7 +83,7 @@ def begin(
         settings: how.
         data: on what.
         command: that began it, for people.
-        overwrite: whether another evaluation that is there may be removed.
+        overwrite: whether another evaluation, or a damaged one, may be removed.
 
     Raises:
         ConfigError: another evaluation is there, and may not be removed.
@@ -65,20 +99,33 @@ def begin(
         settings=dict(settings),
         data=data,
     )
-    if overwrite:
-        directory.clear()
-    elif (before := directory.record()) is not None:
-        if found := changes(_identity(before), _identity(new)):
+    before = _before(directory, overwrite=overwrite)
+    if before is not None and (found := changes(_identity(before), _identity(new))):
+        if not overwrite:
             raise ConfigError(
                 f"{directory.path} holds an evaluation with other settings:\n{changes_table(found)}",
                 hint="Take back the changes, choose another directory with --output PATH, or begin anew with "
                 "--overwrite.",
             )
+        before = None
+    if before is None:
+        directory.clear()
+    else:
         if before.status == "finished" and before.settings == new.settings:
             return before
         new = before.model_copy(update={"status": "unfinished", "settings": new.settings})
     directory.write_record(new)
     return new
+
+
+def _before(directory: EvaluationDirectory, *, overwrite: bool) -> EvaluationRecord | None:
+    """What is there; what cannot be read may be overwritten."""
+    try:
+        return directory.record()
+    except DataError:
+        if not overwrite:
+            raise
+        return None
 
 
 def _identity(record: EvaluationRecord) -> dict[str, object]:

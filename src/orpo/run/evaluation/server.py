@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from rich.console import Console
 
 from orpo.chat.service import connected
-from orpo.errors import ConfigError, Interrupted
+from orpo.errors import ConfigError
 from orpo.evaluation.embedders import load_embedder
 from orpo.run.evaluation.prompts import prompts_in
-from orpo.run.evaluation.record import begin, conclude
+from orpo.run.evaluation.record import begun, conclude
 from orpo.run.evaluation.request import NEW_TOKENS, EvaluationRequest
 from orpo.run.evaluation.served import (
     fetch_responses,
@@ -22,8 +20,6 @@ from orpo.run.evaluation.served import (
 )
 from orpo.rundir.evaluations import Data, EvaluationDirectory, Subject
 
-log = logging.getLogger(__name__)
-
 
 def evaluate_server(
     request: EvaluationRequest, directory: EvaluationDirectory, device: torch.device, console: Console | None
@@ -32,7 +28,7 @@ def evaluate_server(
 
     Args:
         request: what is asked; of a service.
-        directory: of the evaluation, which this process has locked.
+        directory: of the evaluation.
         device: where an embedder goes.
         console: where to show progress; None shows none.
 
@@ -64,11 +60,10 @@ def evaluate_server(
             fingerprint=None,
         )
         data = Data(pairs=None, prompts=used)
-        record = begin(directory, of, settings, data, request.command, overwrite=request.overwrite)
-        if record.status == "finished":
-            log.info("%s: evaluated already, with the same settings", directory.path)
-            return
-        try:
+        begin = begun(directory, of, settings, data, request.command, overwrite=request.overwrite)
+        with begin as record:
+            if record is None:
+                return
             failed = fetch_responses(asker, prompts, directory, samples=request.samples, console=console)
             datasets = {prompt.index: prompt.dataset for prompt in prompts}
             conclude(
@@ -79,6 +74,4 @@ def evaluate_server(
                 embedder=embedder,
                 account=asker.account,
             )
-        except Interrupted as stop:
-            raise Interrupted(stop.reason, resumable=True) from None
     require_all(failed, directory)

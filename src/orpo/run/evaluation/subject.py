@@ -16,9 +16,8 @@ from orpo.config import DataSection, SourceSection, load_config
 from orpo.data.max_length import resolve_max_length
 from orpo.data.pairs import Prompt
 from orpo.data.preparation import Tokenization
-from orpo.data.templates import Template, own_template, resolve_template
+from orpo.data.templates import Template, own_template, recorded_template, resolve_template
 from orpo.data.tokens import Truncation
-from orpo.errors import CheckpointError
 from orpo.files import sha256_of
 from orpo.modeling.hub import looks_local
 from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind
@@ -31,7 +30,6 @@ from orpo.run.result import Model, load_trained
 from orpo.rundir import RunDirectory
 from orpo.rundir.directory import CONFIG, DEFINITION
 from orpo.rundir.evaluations import Subject
-from orpo.rundir.records import Template as Recorded
 from orpo.rundir.records import read_run
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -147,8 +145,11 @@ def load_run(target: str, device: torch.device, *, max_length: int | None, dtype
         dtype=autocast_dtype(config.training.precision, device) if dtype == "auto" else None,
         max_length=max_length or records.definition.data.max_length,
         truncation=config.data.truncation,
-        template=_recorded_template(
-            tokenizer, records.definition.template, wraps_text=config.data.template not in ("auto", "none")
+        template=recorded_template(
+            tokenizer,
+            records.definition.template.name,
+            records.definition.template.sha256,
+            wraps_text=config.data.template not in ("auto", "none"),
         ),
         choice="auto",
         held_out=held_out if config.data.eval is not None else None,
@@ -206,32 +207,12 @@ def load_other(
         template=None,
         choice=template,
         held_out=None,
-        own=HeldOut(DataSection(train=(SourceSection(path=""),)), seed=0),
+        own=HeldOut(DataSection(train=(SourceSection(path=""),), template=template), seed=0),
     )
 
 
 def _on(model: Model, device: torch.device) -> Model:
     return model.to(device).eval()  # type: ignore[arg-type]
-
-
-def _recorded_template(
-    tokenizer: PreTrainedTokenizerBase, recorded: Recorded, *, wraps_text: bool
-) -> Template:
-    """The template that a run was trained with, as its tokenizer has kept it.
-
-    Raises:
-        CheckpointError: it has another one.
-    """
-    if recorded.sha256 is None:
-        return Template(recorded.name, None)
-    text = own_template(tokenizer) if tokenizer.chat_template is not None else ""
-    template = Template(recorded.name, text, wraps_text=wraps_text)
-    if template.sha256 != recorded.sha256:
-        raise CheckpointError(
-            f"the chat template in model/ is not {recorded.name}, which the run was trained with",
-            hint="Bring the tokenizer's files back, or evaluate model/ itself in place of the run.",
-        )
-    return template
 
 
 def _fingerprint(folder: Path) -> str:

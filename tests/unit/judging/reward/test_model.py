@@ -12,7 +12,7 @@ from tokenizers import processors
 from transformers import BertConfig, BertForSequenceClassification
 
 from orpo.data.rendering import Dropped
-from orpo.errors import ConfigError, NetworkError
+from orpo.errors import CheckpointError, ConfigError, NetworkError
 from orpo.judging.reward.fitness import Standing, fitness_of
 from orpo.judging.reward.model import Rewarded, open_reward_model
 from orpo.run import train
@@ -157,7 +157,7 @@ def test_a_run_without_a_judge_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_has_no_model_yet_is_refused(tmp_path: Path) -> None:
     run = reward_run(tmp_path)
     (run / "model").rename(run / "gone")
-    with pytest.raises(ConfigError, match="has no model yet"):
+    with pytest.raises(CheckpointError, match="the run has saved no model yet"):
         open_reward_model(str(run))
 
 

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from orpo.data.pairs import Message, Prompt
 from orpo.data.rendering import Dropped
 from orpo.data.templates import Template
+from orpo.errors import ConfigError
 from orpo.judging.reward.texts import Text, choose_writer
 from tests.reward import TEMPLATE
 from tests.tiny import byte_tokenizer
@@ -102,6 +103,9 @@ def test_what_cannot_be_written_says_why() -> None:
     refused = written(tokenizer, "a?", "b")
     assert isinstance(refused, Dropped)
     assert refused.reason == "refused by the chat template: no such thing"
+    tokenizer.chat_template = "{% for %}"
+    with pytest.raises(ConfigError, match="the chat template model is not valid, line 1"):
+        written(tokenizer, "a?", "b")
     trained = Template("none", None), 3
     crowded = written(byte_tokenizer(), "a long prompt", "b", trained=trained)
     assert crowded == Dropped("prompt leaves no room for a response")

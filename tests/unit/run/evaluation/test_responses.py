@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,17 @@ from orpo.data.pairs import Message
 from orpo.data.prompts import PromptRow
 from orpo.data.templates import Template
 from orpo.data.tokens import NO_PROMPT
+from orpo.errors import Interrupted
 from orpo.evaluation.generation import Decoding
-from orpo.run.evaluation.responses import NO_ROOM, RenderedPrompt, generate_responses, render, stop_ids
+from orpo.interruption import listening
+from orpo.run.evaluation.responses import (
+    NO_ROOM,
+    RenderedPrompt,
+    generate_responses,
+    keeping,
+    render,
+    stop_ids,
+)
 from orpo.run.evaluation.subject import EvaluatedModel, load_other
 from orpo.rundir.evaluations import EvaluationDirectory
 from tests.tiny import save_tiny_model
@@ -82,6 +93,19 @@ def test_only_what_is_missing_is_generated(subject: EvaluatedModel, tmp_path: Pa
     generated(subject, tmp_path, samples=2)
     assert directory.responses.read_bytes().startswith(whole)
     assert [(row.prompt_index, row.sample) for row in directory.go_on()[2:]] == [(0, 1), (1, 1)]
+
+
+def test_a_signal_waits_for_what_is_being_kept() -> None:
+    kept: list[str] = []
+
+    def keep() -> None:
+        with keeping():
+            os.kill(os.getpid(), signal.SIGINT)
+            kept.append("all of it")
+
+    with listening(), pytest.raises(Interrupted, match="Ctrl-C"):
+        keep()
+    assert kept == ["all of it"]
 
 
 def test_ids_that_the_tokenizer_does_not_know_break_nothing(

@@ -35,8 +35,8 @@ def two(tmp_path: Path) -> Path:
 
 
 def test_the_files_are_those_that_are_named(two: Path) -> None:
-    assert sorted(path.name for path in two.iterdir()) == sorted(file_names(2))
-    assert {Path(name).suffix for name in file_names(3)} == {".safetensors", ".json"}
+    assert sorted(path.name for path in two.iterdir()) == sorted(file_names(2, is_sharded=False))
+    assert {Path(name).suffix for name in file_names(3, is_sharded=True)} == {".safetensors", ".json"}
 
 
 @pytest.mark.parametrize("rank", [0, 1])
