@@ -1,4 +1,4 @@
-"""Ways to train with less memory, each in the real training loop: optimizers, activations, bases of 4 bits."""
+"""Ways to train with less memory, each in the real training loop: optimizers, activations and 4-bit bases."""
 
 from __future__ import annotations
 

@@ -349,9 +349,9 @@ def test_who_is_evaluated_is_said_once(workspace: Workspace) -> None:
         (["MODEL", "--prompts", "PROMPTS", "--template", "nothing"], 2, "there is no template 'nothing'"),
         (["RUN", "--template", "chatml"], 2, "its own model and template"),
         (
-            ["MODEL", "--samples", "2", "--temperature", "1", "--embedder", "nowhere", "--pairs", "PAIRS"],
+            ["MODEL", "--samples", "2", "--temperature", "1", "--embedder", "./no", "--pairs", "PAIRS"],
             2,
-            "n",
+            "no such folder: ./no",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -46,10 +46,6 @@ class WinRates:
         """Whether the judge is known to be fit to judge."""
         return self.assessment is not None and self.assessment.fit_to_judge
 
-    def rate(self, first: str, second: str) -> WinRate | None:
-        """The win rate of one over the other, as it was asked for; see `measure` for both directions."""
-        return self.rates.get((first, second))
-
 
 def judged(evidence: Evidence, judge: Judge, assessment: Assessment | None, folder: Path) -> WinRates | None:
     """Ask a judge about every pair of systems; None if it has no verdict on any.

@@ -187,7 +187,7 @@ def _train(
         reference = Reference(
             scorer=scorer,
             pad_id=pad_id,
-            budget=scoring_budget(settings.max_tokens, world),
+            budget=scoring_budget(settings.max_tokens, world, is_fixed=is_shared_out),
             world=world,
             dtype=dtype,
             folder=cache_folder(config.data.cache) / "reference",

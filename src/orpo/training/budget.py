@@ -23,6 +23,7 @@ from orpo.ops.memory import MicroBatchMemoryError, free_memory_bytes, memory_met
 from orpo.ops.random import set_torch_states, torch_states
 from orpo.training.batches import Batches
 from orpo.training.optim import unallocated_bytes
+from orpo.training.sharding import is_sharded
 from orpo.training.step import GradientStep
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,14 @@ class TokenBudget:
         tokens: at the start.
         why: they are so many.
         world: this process among its peers.
+        is_fixed: whether the run ends where memory runs out.  So it does with several processes, which would
+            have to agree on the new budget in every step; and FSDP does not recover from a failed pass.
     """
 
-    def __init__(self, tokens: int, why: str, world: World) -> None:
+    def __init__(self, tokens: int, why: str, world: World, *, is_fixed: bool = False) -> None:
         self.changes = [BudgetChange(0, tokens, why)]
         self._world = world
+        self._is_fixed = is_fixed or world.size > 1
 
     @property
     def tokens(self) -> int:
@@ -107,8 +111,7 @@ class TokenBudget:
             during: for the record.
 
         Raises:
-            ResourceError: a single pair does not fit; or, with several processes, anything: they would have
-                to agree on the new budget in every step.
+            ResourceError: a single pair does not fit; or, if the budget is fixed, anything.
         """
         device = self._world.device
         random = torch_states(device)
@@ -131,11 +134,12 @@ class TokenBudget:
         tokens = self.tokens
         while tokens >= held:
             tokens //= 2
-        if self._world.size > 1:
+        if self._is_fixed:
             raise ResourceError(
                 f"out of memory on {self._world.device}, in {during} at step {step}, with "
                 f"training.max_tokens={self.tokens}",
-                hint=f"Set training.max_tokens={tokens}. Several processes do not change it by themselves.",
+                hint=f"Set training.max_tokens={tokens}. Several processes do not change it by themselves, "
+                "nor does training.parallel=fsdp.",
             )
         self.changes.append(BudgetChange(step, tokens, f"out of memory in {during}"))
         log.warning(
@@ -178,11 +182,12 @@ def _too_long(tokens: int, message: str, device: torch.device) -> ResourceError:
 # Choosing
 
 
-def scoring_budget(max_tokens: int | Literal["auto"], world: World) -> TokenBudget:
+def scoring_budget(max_tokens: int | Literal["auto"], world: World, *, is_fixed: bool = False) -> TokenBudget:
     """The budget of passes without gradients, which take little memory beside training's."""
     if max_tokens != "auto":
-        return TokenBudget(max_tokens, "given", world)
-    return TokenBudget(SPEED_CAP.get(world.device.type, SPEED_CAP["cpu"]), "speed cap", world)
+        return TokenBudget(max_tokens, "given", world, is_fixed=is_fixed)
+    cap = SPEED_CAP.get(world.device.type, SPEED_CAP["cpu"])
+    return TokenBudget(cap, "speed cap", world, is_fixed=is_fixed)
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ def choose_budget(step: GradientStep, batches: Batches, optimizer: Optimizer) ->
         f"{cost.per_token:,.0f}",
         f"{fits:,}",
     )
-    return TokenBudget(tokens, why, world)
+    return TokenBudget(tokens, why, world, is_fixed=is_sharded(step.plain.scorer))
 
 
 def _measure(
@@ -276,6 +281,13 @@ def _measure(
                 except MicroBatchMemoryError as error:
                     if count == 1:
                         raise _too_long(error.tokens, error.message, device) from None
+                    if is_sharded(step.plain.scorer):
+                        raise ResourceError(
+                            f"out of memory on {device} while training.max_tokens was chosen, with "
+                            f"{error.tokens} tokens: {error.message}",
+                            hint=f"Set training.max_tokens={error.tokens // 2}. training.parallel=fsdp does "
+                            "not go on from here.",
+                        ) from None
         finally:
             optimizer.zero_grad(set_to_none=True)
             for module, mode in modes.items():

@@ -93,6 +93,8 @@ def training_arguments(
 ) -> TrainingArguments:
     """Our settings in the words of transformers, for callbacks to read."""
     on_cuda = world.device.type == "cuda"
+    if world.size == 1:  # it warns of a process group of one
+        logging.getLogger("transformers.training_args").addFilter(_is_not_about_groups)
     args = TrainingArguments(
         output_dir=output,
         run_name=output,
@@ -125,6 +127,11 @@ def training_arguments(
     args.gradient_checkpointing = bool(settings.gradient_checkpointing)
     args.optim = settings.optimizer  # ours are not all among transformers' names
     return args
+
+
+def _is_not_about_groups(record: logging.LogRecord) -> bool:
+    """Whether a warning of transformers is about anything but a process group, which FSDP needs."""
+    return "process group is initialized" not in record.getMessage()
 
 
 class Callbacks:

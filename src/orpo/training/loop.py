@@ -143,7 +143,7 @@ class TrainingLoop:
             step = replace(self._gradient_step, loss=loss)  # not DDP's wrapper: ranks measure for themselves
             self.budget = choose_budget(step, self._batches, self._optimizer)
         else:
-            self.budget = TokenBudget(max_tokens, "given", world)
+            self.budget = TokenBudget(max_tokens, "given", world, is_fixed=shards)
         self._state = RunState(
             parameters=self._parameters,
             optimizer=self._optimizer,

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from orpo.batch import Layout
-from orpo.errors import ConfigError
+from orpo.errors import ConfigError, ResourceError
 from orpo.modeling.lora import add_lora
 from orpo.modeling.scorer import PairScorer
 from orpo.ops.distributed import World, join_world
@@ -177,3 +177,35 @@ def test_offloading_has_no_effect_beside_a_processor_and_says_so(
     with caplog.at_level("INFO", logger="orpo"):
         shared_out(tiny_llama(), world, cpu_offload=True)
     assert "training.cpu_offload has no effect" in caplog.text
+
+
+def test_memory_that_runs_out_ends_a_run_whose_weights_are_shared_out(world: World) -> None:
+    """After a pass that has failed, FSDP would add what is left of its gradients to the next."""
+    model = tiny_llama()
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("in the backward pass")
+
+    loop = make_loop(model=model, world=world, parallel="fsdp", max_steps=1)
+    model.model.layers[0].mlp.register_full_backward_hook(fail)  # type: ignore[arg-type]
+    with pytest.raises(ResourceError, match=r"out of memory on cpu, in training at step 1") as refusal:
+        loop.run()
+    assert "Set training.max_tokens=" in (refusal.value.hint or "")
+
+
+def test_a_budget_is_not_chosen_from_a_pass_that_has_failed(world: World) -> None:
+    model, passes = tiny_llama(), []
+
+    def fail_at_second(*_: object) -> None:
+        passes.append(1)
+        if len(passes) == 2:
+            raise torch.OutOfMemoryError("with several pairs")
+
+    model.model.layers[0].mlp.register_full_backward_hook(fail_at_second)  # type: ignore[arg-type]
+    with pytest.raises(ResourceError, match=r"while training.max_tokens was chosen, with \d+ tokens"):
+        make_loop(model=model, world=world, parallel="fsdp", max_tokens="auto", layout=Layout.PADDED)
+
+
+def test_nothing_is_said_of_a_process_group_of_one(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    make_loop(model=tiny_llama(), world=world, parallel="fsdp")
+    assert "process group" not in caplog.text

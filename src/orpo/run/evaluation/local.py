@@ -55,8 +55,8 @@ def evaluate_model(
     embedder = load_embedder(request.embedder, world.device) if asked and request.samples > 1 else None
     settings = _settings(request, subject, pairs, how, asked)
     data = Data(pairs=pairs.used if pairs else None, prompts=asked.used if asked else None)
-    begin = begun(directory, subject.of, settings, data, request.command, overwrite=request.overwrite)
-    with begin as record:
+    opened = begun(directory, subject.of, settings, data, request.command, overwrite=request.overwrite)
+    with opened as record:
         if record is None:
             return
         if pairs is not None and record.pairs is None:

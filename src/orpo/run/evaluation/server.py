@@ -60,8 +60,8 @@ def evaluate_server(
             fingerprint=None,
         )
         data = Data(pairs=None, prompts=used)
-        begin = begun(directory, of, settings, data, request.command, overwrite=request.overwrite)
-        with begin as record:
+        opened = begun(directory, of, settings, data, request.command, overwrite=request.overwrite)
+        with opened as record:
             if record is None:
                 return
             failed = fetch_responses(asker, prompts, directory, samples=request.samples, console=console)

@@ -1,8 +1,8 @@
 """Tensors that are shared out over processes, as files: each writes its rows, and any number of them reads.
 
-`shards.json` says of each tensor of each part what its shape is and which rows of it `PART-K.safetensors` has,
-so that a run goes on with another number of processes, or with whole tensors.  What is no DTensor, such as a
-count of steps, is the same everywhere and is in the first process's file.
+`shards.json` says of each tensor of each part what its shape is and which of its rows `PART-K.safetensors`
+has, so that a run goes on with another number of processes, or with whole tensors.  What is no DTensor, such
+as a count of steps, is the same everywhere and is in the first process's file.
 """
 
 from __future__ import annotations
