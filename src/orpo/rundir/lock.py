@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
+def locked(path: Path, *, option: str = "output=PATH") -> Generator[None]:
     """Let no other process use a run directory meanwhile; make it if it is not there.
 
     The system gives the lock back when its holder ends, however it ends, so a holder that is written down but
@@ -30,19 +30,20 @@ def locked(path: Path) -> Generator[None]:
 
     Args:
         path: of the run directory.
+        option: how the user chooses another one, for the message.
 
     Raises:
         ConfigError: another process has it, or it is no directory.
         ResourceError: the directory cannot be written.
     """
     lock, holder = FileLock(path / LOCK), path / HOLDER
-    require_directory(path)
+    require_directory(path, option=option)
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise _taken(path) from None
+            raise _taken(path, option) from None
         if (dead := _read(holder)) is not None:
             log.info("%s: %s ended without giving its lock back; it is taken over", path, _name(dead))
         replace_file(holder, json.dumps(_this_process()).encode())
@@ -61,11 +62,11 @@ def _this_process() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
 
 
-def _taken(path: Path) -> ConfigError:
+def _taken(path: Path, option: str) -> ConfigError:
     holder = _read(path / HOLDER)
     return ConfigError(
         f"output: {path} is locked by {_name(holder) if holder else 'another process'}",
-        hint="Wait until that process ends, or choose another directory with output=PATH.",
+        hint=f"Wait until that process ends, or choose another directory with {option}.",
     )
 
 

@@ -54,7 +54,7 @@ def begun(
         ConfigError: another process works on it.
         Interrupted: asked to end within the block, and the same command goes on.
     """
-    with locked(directory.path):
+    with locked(directory.path, option="--output DIR"):
         record = begin(directory, of, settings, data, command, overwrite=overwrite)
         if record.status == "finished":
             log.info("%s: evaluated already, with the same settings", directory.path)
