@@ -63,6 +63,12 @@ def _methods(name: str, record: Record, smoke: bool, seconds: float) -> None:
     getattr(methods, f"check_{name}")(record, _device(), smoke)
 
 
+def _sharding(record: Record, smoke: bool, seconds: float) -> None:
+    import sharding
+
+    sharding.check_sharding(record, _device(), smoke)
+
+
 def _ladder(shape: str, method: str, record: Record, smoke: bool, seconds: float) -> None:
     import ladder
 
@@ -108,6 +114,7 @@ PARTS = [
     Part("flex", 90, partial(_check, "flex")),
     Part("activations", 80, partial(_methods, "activations")),
     Part("qlora", 90, partial(_methods, "qlora")),
+    Part("sharding", 60, _sharding),
     Part("optimizers", 90, partial(_methods, "optimizers")),
     _steps("trl", "llama-8b", "full", 60),
     _steps("compiled", "llama-8b", "lora", 80),

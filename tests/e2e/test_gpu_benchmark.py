@@ -38,7 +38,17 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_smoke_test_runs_every_kind_of_part_and_names_what_it_skips(tmp_path: Path) -> None:
-    checks = ("machine", "attention", "head", "step", "flex", "activations", "qlora", "optimizers")
+    checks = (
+        "machine",
+        "attention",
+        "head",
+        "step",
+        "flex",
+        "activations",
+        "qlora",
+        "optimizers",
+        "sharding",
+    )
     parts = (*checks, "ours llama-1b full", "compiled llama-8b lora", "trl llama-1b full")
     done = run("--out", tmp_path, "--smoke", "--only", *parts)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,8 +7,6 @@ of the change, in float32.
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from orpo.objectives import DPO, IPO, KTO, ORPO, SFT, RewardModel, SimPO
 from orpo.ops.distributed import join_world
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
+from tests.processes import run_module
 from tests.tiny import tiny_llama, tiny_reward_model
 
 Budget = int | Literal["auto"]
@@ -153,29 +152,7 @@ def test_any_order_within_the_batch_gives_the_same_update(
 
 def run_processes(count: int, loss: str, budgets: Sequence[Budget], out: Path) -> list[dict[str, Tensor]]:
     """The same training in `count` gloo processes, once per budget; every rank must end up alike."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {
-        "WORLD_SIZE": str(count),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    arguments = [sys.executable, "-m", __name__, loss, str(out), *map(str, budgets)]
-    processes = [
-        subprocess.Popen(
-            arguments,
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            cwd=Path(__file__).parents[2],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    for process in processes:
-        _, errors = process.communicate(timeout=400)
-        assert process.returncode == 0, errors
+    run_module(__name__, loss, str(out), *map(str, budgets), count=count)
     results: list[dict[str, Tensor]] = []
     for budget in budgets:
         ranks = [load_file(out / f"{budget}-{rank}.safetensors") for rank in range(count)]

@@ -31,7 +31,7 @@ def compare(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")] = False,
 ) -> None:
-    """Train several systems with the same budget, and say which differences between them are more than chance.
+    """Train several systems with the same budget, and say which of their differences are more than chance.
 
     The same command goes on where an earlier one has ended; what is done is not repeated.
 

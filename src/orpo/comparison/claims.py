@@ -292,8 +292,8 @@ _CLAIMS: Sequence[tuple[int, str, Callable[[_Known], Iterator[Part]], str]] = (
     ),
     (
         7,
-        "ORPO's responses to one prompt are less diverse than DPO's, those to different prompts more so "
-        "(Table 4).",
+        "ORPO's responses to one prompt are less diverse than DPO's, and those to different prompts are more "
+        "diverse (Table 4).",
         _diversity,
         "",
     ),

@@ -73,10 +73,10 @@ class Difference:
         return Difference(
             self.second,
             self.first,
-            -self.value,
-            Interval(-high, -low),
+            0.0 - self.value,  # so that zero stays without a sign
+            Interval(0.0 - high, 0.0 - low),
             self.p_value,
-            tuple(-value for value in self.by_seed),
+            tuple(0.0 - value for value in self.by_seed),
         )
 
 

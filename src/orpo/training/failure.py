@@ -132,7 +132,7 @@ def examine(judged: Judged, step: GradientStep, batches: Batches, totals: Totals
             parameter.grad = None
         sums = step([micro_batch], totals, lambda: None)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        norm = whole(torch.nn.utils.get_total_norm(gradients)) / scale
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).to(scale.device) / scale
         sums["grad_norm"] = weighted(norm, torch.ones_like(norm))
         if table is None:
             names = list(sums)

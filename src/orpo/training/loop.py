@@ -242,7 +242,8 @@ class TrainingLoop:
         sums = self._backpropagate(batch)
         self._scaler.unscale_(self._optimizer)
         limit = self._settings.max_grad_norm or math.inf
-        grad_norm = whole(torch.nn.utils.clip_grad_norm_(self._parameters.values(), limit))
+        clipped = torch.nn.utils.clip_grad_norm_(self._parameters.values(), limit)
+        grad_norm = whole(clipped).to(self._world.device)  # from the host, where gradients are offloaded
         callbacks.fire("on_pre_optimizer_step")
         self._heed_verdict()  # on the step before, whose numbers have come while this one's work was queued
         left_out, sums = self._guard.judge(self.step + 1, batch, sums, grad_norm)

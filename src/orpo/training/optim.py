@@ -125,8 +125,8 @@ def _refuse_parts_of_tensors(model: nn.Module, settings: TrainingSection) -> Non
         ConfigError: names those that do not.
     """
     is_sharded = any(isinstance(p, DTensor) for p in model.parameters())
-    if is_sharded and not ALGORITHMS[settings.optimizer].is_elementwise:
-        able = " or ".join(name for name, one in ALGORITHMS.items() if one.is_elementwise)
+    if is_sharded and not ALGORITHMS[settings.optimizer].takes_rows:
+        able = " or ".join(name for name, one in ALGORITHMS.items() if one.takes_rows)
         raise ConfigError(
             f"training.optimizer: {settings.optimizer} needs whole tensors, and training.parallel: fsdp "
             "leaves rows of them to each process",

@@ -67,14 +67,9 @@ def shard(scorer: PairScorer, world: World, *, dtype: torch.dtype | None, cpu_of
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=narrow, offload_policy=policy)
     fully_shard(scorer, mesh=mesh, mp_policy=own, offload_policy=policy)
-    groups = [module for module in scorer.modules() if isinstance(module, FSDPModule)]
-    for group in groups:
+    for group in (module for module in scorer.modules() if isinstance(module, FSDPModule)):
         group.set_gradient_divide_factor(1.0)
         group.set_force_sum_reduction_for_comms(True)  # the one kind of sum that gloo has too
-    for group in reversed(groups):
-        # Once, as long as no adapter is switched off: which weights need a gradient is noted here for good.
-        group.unshard()
-        group.reshard()
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -19,8 +19,12 @@ def advice(folder: Path, shifts: Shifts, judge: Liking | None = None, *, fit: bo
     return recommend(found, all_measures(found, None), wins)
 
 
-def test_noise_is_no_reason(tmp_path: Path) -> None:
-    found = advice(tmp_path, {})
+def test_a_difference_that_may_be_chance_is_no_reason(tmp_path: Path) -> None:
+    known = evidence(plan(tmp_path), {"sft": (0.05, -0.05)})
+    measures = all_measures(known, None)
+    figures = measures["accuracy"].figures
+    assert figures["sft"].value > figures["base"].value
+    found = recommend(known, measures, None)
     assert (found.systems, found.criterion) == ((), "accuracy")
     assert any("no system is decided to have a better pair accuracy" in one for one in found.reasons)
 

@@ -154,6 +154,14 @@ def test_pairs_are_exchanged_until_ranks_are_even() -> None:
     assert [tokens_held(lengths[list(rank[0].indices)], Layout.SHARED) for rank in ranks] == [14, 14]
 
 
+def test_no_exchange_fills_a_micro_batch_beyond_the_budget() -> None:
+    """The one that would even out these ranks most does not fit; the longest pair runs alone."""
+    lengths = np.array([[size - 2, 1, 1] for size in (8, 17, 11, 16, 27)], dtype=np.int32)
+    ranks = split_batch(lengths, layout=Layout.SHARED, world_size=2, max_tokens=23)
+    held = [tokens_held(lengths[list(plan.indices)], Layout.SHARED) for rank in ranks for plan in rank]
+    assert sorted(held)[:-1] == [tokens for tokens in sorted(held) if tokens <= 23]
+
+
 def test_epoch_order_is_a_pure_function_of_seed_and_epoch() -> None:
     first = epoch_order(100, seed=3, epoch=1, shuffle=True)
     assert np.array_equal(first, epoch_order(100, seed=3, epoch=1, shuffle=True))

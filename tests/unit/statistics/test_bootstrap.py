@@ -95,3 +95,10 @@ def test_differences_of_one_prompt_are_drawn_together() -> None:
 def test_equal_values_have_no_spread_and_one_unit_has_no_limits() -> None:
     assert bootstrap_mean([2.0, 2.0, 2.0]).interval == (2, 2)
     assert bootstrap_mean([2.0, 3.0], clusters=["a", "a"]).interval == (-np.inf, np.inf)
+
+
+def test_values_that_differ_by_rounding_only_have_no_spread() -> None:
+    values = np.array([1.0, 1e3] * 20)
+    found = bootstrap_difference(values + 0.1, values)
+    assert np.ptp(values + 0.1 - values) > 0
+    assert found.interval == pytest.approx((0.1, 0.1))

@@ -184,10 +184,9 @@ def test_several_processes_take_the_smallest_of_their_budgets() -> None:
     assert loop.budget.changes == [BudgetChange(0, 1024, "memory")]
 
 
-def test_processes_without_a_gpu_share_the_machines_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_without_a_gpu_share_the_machines_memory() -> None:
     assert World(1, 4, CPU).sharing_memory == 4
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert World(1, 4, CPU).sharing_memory == 2
+    assert World(1, 4, CPU, local_size=2).sharing_memory == 2
     assert World(1, 4, torch.device("cuda", 1)).sharing_memory == 1
 
 

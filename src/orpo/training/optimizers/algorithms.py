@@ -34,9 +34,8 @@ class Algorithm:
     reads_adam: bool = False
     """Whether the settings `adam_*` are its own."""
 
-    is_elementwise: bool = False
-    """Whether what becomes of a weight follows from its own gradients, so that several processes can update
-    the rows of a tensor."""
+    takes_rows: bool = False
+    """Whether it can be given rows of tensors that are shared out over processes (DTensors)."""
 
 
 def _adamw(settings: TrainingSection, groups: Groups) -> Optimizer:
@@ -89,7 +88,7 @@ def _bitsandbytes(settings: TrainingSection) -> ModuleType:
     return bitsandbytes
 
 
-ADAMW = Algorithm(_adamw, state_bytes=8, reads_adam=True, is_elementwise=True)
+ADAMW = Algorithm(_adamw, state_bytes=8, reads_adam=True, takes_rows=True)
 
 ALGORITHMS: Mapping[str, Algorithm] = {
     "adamw": ADAMW,
