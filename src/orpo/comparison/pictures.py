@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from orpo.statistics.intervals import Interval
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 26, 12, 40
 _ROW, _BAR, _NAMES, _VALUES = 26, 14, 40, 90
+
+_SEVERAL = 5
+"""How much more than the others a system may span on the axes that all have."""
 
 CHOSEN, REJECTED = "logps/chosen", "logps/rejected"
 
@@ -39,7 +43,10 @@ def marks(evidence: Evidence) -> dict[str, str]:
 
 
 def log_probabilities(evidence: Evidence) -> list[Picture]:
-    """Chosen and rejected responses over training, a picture for each system, all with the same axes."""
+    """Chosen and rejected responses over training, a picture for each system.
+
+    All have the same axes, but for systems that span so much more that the others would be flat lines.
+    """
     series = {
         name: [
             _course(evidence, name, metric, label, mark, style)
@@ -49,18 +56,39 @@ def log_probabilities(evidence: Evidence) -> list[Picture]:
         ]
         for name in evidence.compared[1:]
     }
-    values = [value for both in series.values() for one in both for value in _extent(one)]
-    if not values:
-        return []
-    bounds = (min(values), max(values))
-    return [
-        Picture(
-            name,
-            tuple((one.mark, one.label, one.style) for one in both),
-            curves(f"Log-probability of chosen and rejected responses, {name}", both, bounds=bounds),
-        )
+    extents = {
+        name: (min(values), max(values))
         for name, both in series.items()
-    ]
+        if (values := [value for one in both for value in _extent(one)])
+    }
+    common = _common_extent(list(extents.values()))
+    pictures: list[Picture] = []
+    for name, own in extents.items():
+        fits = common[0] <= own[0] and own[1] <= common[1]
+        both = series[name]
+        pictures.append(
+            Picture(
+                name if fits else f"{name} (an axis of its own)",
+                tuple((one.mark, one.label, one.style) for one in both),
+                curves(
+                    f"Log-probability of chosen and rejected responses, {name}",
+                    both,
+                    bounds=common if fits else own,
+                ),
+            )
+        )
+    return pictures
+
+
+def _common_extent(extents: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """What contains all extents from the smallest on, until one would make it several times larger."""
+    low, high = math.inf, -math.inf
+    for least, most in sorted(extents, key=lambda extent: extent[1] - extent[0]):
+        wider = (min(low, least), max(high, most))
+        if high > low and wider[1] - wider[0] > _SEVERAL * (high - low):
+            break
+        low, high = wider
+    return low, high
 
 
 def margins(evidence: Evidence, signs: Mapping[str, str]) -> Picture | None:

@@ -86,7 +86,10 @@ def evidence(of: Plan, shifts: Shifts, say: Say = says, peaks: Mapping[str, floa
             one.name: {
                 seed: Trained(
                     phases,
-                    tuple(_run(len(phases), (peaks or {}).get(one.name, 1e9)) for _ in phases),
+                    tuple(
+                        _run(len(phases), (peaks or {}).get(one.name, 1e9), shifts.get(one.name, (0.0, 0.0)))
+                        for _ in phases
+                    ),
                     evaluation(one.name, seed),
                 )
                 for seed, phases in one.phases.items()
@@ -133,10 +136,13 @@ def _evaluation(name: str, seed: int, logps: Floats, say: Say) -> Evaluation:
     return Evaluation(Path(name), record, pairs, responses)
 
 
-def _run(phases: int, peak: float) -> RunRecords:
-    """A run of 8 steps, all phases together."""
+def _run(phases: int, peak: float, shift: tuple[float, float]) -> RunRecords:
+    """A run of 8 steps, all phases together, in which log-probabilities move by a shift."""
     steps = 8 // phases
-    logs = {"logps/chosen": -2.0, "logps/rejected": -2.5}
+    logs = {
+        0: {"logps/chosen": -2.0, "logps/rejected": -2.5},
+        steps: {"logps/chosen": -2.0 + shift[0], "logps/rejected": -2.5 + shift[1]},
+    }
     return RunRecords(
         path=Path("run"),
         definition=Definition(
@@ -158,7 +164,7 @@ def _run(phases: int, peak: float) -> RunRecords:
             engine={},
         ),
         metrics=tuple(
-            MetricsRow.model_validate({"step": step, "split": "eval"} | logs) for step in (0, steps)
+            MetricsRow.model_validate({"step": step, "split": "eval"} | row) for step, row in logs.items()
         ),
         timing=(
             LogRow.model_validate(
