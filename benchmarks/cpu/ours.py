@@ -125,10 +125,12 @@ class LiveReferenceLoss(PairLoss):
         super().__init__(scorer, objective)
         self.reference = reference.eval().requires_grad_(False)
 
-    def forward(self, batch: MicroBatch, totals: Totals, factor: Tensor) -> ObjectiveOutput:
+    def forward(
+        self, batch: MicroBatch, totals: Totals, factor: Tensor, world: World | None = None
+    ) -> ObjectiveOutput:
         with torch.no_grad(), self.reference.attention():
             scored = replace(batch, reference=log_probs(self.reference(batch)))
-        return super().forward(scored, totals, factor)
+        return super().forward(scored, totals, factor, world)
 
 
 def scored_by_reference(workload: Workload, scorer: PairScorer, world: World) -> TokenizedPairs:
