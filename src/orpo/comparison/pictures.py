@@ -12,10 +12,9 @@ from orpo.comparison.evidence import Evidence
 from orpo.comparison.figures import PER_INPUT
 from orpo.comparison.measures import Figure, Measure
 from orpo.pages import svg
-from orpo.report.charts import HEIGHT, STYLES, WIDTH, Axis, Series, curves, tick_labels, ticks
+from orpo.report.charts import HEIGHT, STYLES, WIDTH, Series, axes, curves, ticks
 from orpo.statistics.intervals import Interval
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 26, 12, 40
 _ROW, _BAR, _NAMES, _VALUES = 26, 14, 40, 90
 
 _SEVERAL = 5
@@ -161,9 +160,8 @@ def _scatter(
 ) -> Markup:
     """Points with 95 % intervals both ways, each with its sign."""
     ends = [[end for one in figures for end in (*one.interval, one.value)] for figures in _columns(points)]
-    across = Axis(ticks(min(ends[0]), max(ends[0])), _LEFT, WIDTH - _RIGHT)
-    up = Axis(ticks(min(ends[1]), max(ends[1])), HEIGHT - _BOTTOM, _TOP)
-    parts = _frame(across, up, below)
+    x_ticks, y_ticks = (ticks(min(values), max(values)) for values in ends)
+    across, up, parts = axes(x_ticks, y_ticks, below)
     for name, x, y in points:
         kind = f"s{_style(names, name)}"
         at = across.at(x.value), up.at(y.value)
@@ -178,22 +176,6 @@ def _scatter(
 
 def _columns(points: Sequence[tuple[str, Figure, Figure]]) -> tuple[list[Figure], list[Figure]]:
     return [x for _, x, _ in points], [y for _, _, y in points]
-
-
-def _frame(across: Axis, up: Axis, below: str) -> list[Markup]:
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-    parts: list[Markup] = []
-    for tick, label in zip(up.ticks, tick_labels(up.ticks), strict=True):
-        y = up.at(tick)
-        parts += [
-            svg.line(_LEFT, y, right, y, "axis" if y == bottom else "grid"),
-            svg.text(_LEFT - 6, y + 4, label, "end"),
-        ]
-    for tick, label in zip(across.ticks, tick_labels(across.ticks), strict=True):
-        x = across.at(tick)
-        parts += [svg.line(x, bottom, x, bottom + 4, "axis"), svg.text(x, bottom + 18, label, "middle")]
-    parts.append(svg.text((_LEFT + right) / 2, HEIGHT - 6, below, "middle"))
-    return parts
 
 
 def _course(evidence: Evidence, name: str, metric: str, label: str, mark: str, style: int) -> Series:

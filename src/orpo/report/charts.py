@@ -86,10 +86,9 @@ def curves(
     values = [value for one in series for _, value in one.points]
     values += [end for one in series for _, interval in one.intervals for end in interval]
     values += [chance] if chance is not None else []
-    across = Axis(ticks(0, max(*steps, _TICKS - 1)), _LEFT, WIDTH - _RIGHT)  # of whole steps
     low, high = bounds or (min(values), max(values))
-    up = Axis(ticks(low, high), HEIGHT - _BOTTOM, _TOP)
-    parts = _frame(across, up, "step")
+    whole_steps = ticks(0, max(*steps, _TICKS - 1))
+    across, up, parts = axes(whole_steps, ticks(low, high), "step")
     if chance is not None:
         parts.append(svg.line(_LEFT, up.at(chance), WIDTH - _RIGHT, up.at(chance), "chance"))
     for one in sorted(series, key=lambda one: one.strong):
@@ -106,9 +105,7 @@ def reliability(title: str, bins: Sequence[tuple[float, float, Interval]]) -> Ma
         bins: mean confidence, from one half on, and the share that was right.
     """
     surest = max(confidence for confidence, _, _ in bins)
-    across = Axis(ticks(0.5, max(surest, 0.6)), _LEFT, WIDTH - _RIGHT)
-    up = Axis(ticks(0, 1), HEIGHT - _BOTTOM, _TOP)
-    parts = _frame(across, up, "says")
+    across, up, parts = axes(ticks(0.5, max(surest, 0.6)), ticks(0, 1), "says")
     end = across.ticks[-1]
     parts.append(svg.line(across.at(0.5), up.at(0.5), across.at(end), up.at(min(end, 1)), "chance"))
     for confidence, share, interval in bins:
@@ -118,6 +115,33 @@ def reliability(title: str, bins: Sequence[tuple[float, float, Interval]]) -> Ma
             svg.circle(x, up.at(share), 4, "dot s0"),
         ]
     return svg.picture(WIDTH, HEIGHT, title, parts)
+
+
+def axes(below: Sequence[float], left: Sequence[float], label: str) -> tuple[Axis, Axis, list[Markup]]:
+    """The axes of a picture of WIDTH times HEIGHT, and what draws them.
+
+    Args:
+        below: ticks of the horizontal axis.
+        left: ticks of the vertical one.
+        label: of the horizontal one.
+    """
+    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
+    across, up = Axis(tuple(below), _LEFT, right), Axis(tuple(left), bottom, _TOP)
+    parts: list[Markup] = []
+    for tick, text in zip(up.ticks, tick_labels(up.ticks), strict=True):
+        y = up.at(tick)
+        parts += [
+            svg.line(_LEFT, y, right, y, "axis" if y == bottom else "grid"),
+            svg.text(_LEFT - 6, y + 4, text, "end"),
+        ]
+    for tick, text in zip(across.ticks, tick_labels(across.ticks), strict=True):
+        x = across.at(tick)
+        parts += [
+            svg.line(x, bottom, x, bottom + 4, "axis"),
+            svg.text(x, bottom + 18, text, "middle"),
+        ]
+    parts.append(svg.text((_LEFT + right) / 2, HEIGHT - 6, label, "middle"))
+    return across, up, parts
 
 
 def ticks(low: float, high: float) -> tuple[float, ...]:
@@ -158,26 +182,6 @@ def tick_labels(values: Sequence[float]) -> list[str]:
         return [f"{value:.4g}" for value in values]
     decimals = max(0, -floor(log10(distance) + 1e-9))
     return [f"{value:,.{decimals}f}" for value in values]
-
-
-def _frame(across: Axis, up: Axis, below: str) -> list[Markup]:
-    """The axes with their ticks."""
-    bottom, right = HEIGHT - _BOTTOM, WIDTH - _RIGHT
-    parts: list[Markup] = []
-    for tick, label in zip(up.ticks, tick_labels(up.ticks), strict=True):
-        y = up.at(tick)
-        parts += [
-            svg.line(_LEFT, y, right, y, "axis" if y == bottom else "grid"),
-            svg.text(_LEFT - 6, y + 4, label, "end"),
-        ]
-    for tick, label in zip(across.ticks, tick_labels(across.ticks), strict=True):
-        x = across.at(tick)
-        parts += [
-            svg.line(x, bottom, x, bottom + 4, "axis"),
-            svg.text(x, bottom + 18, label, "middle"),
-        ]
-    parts.append(svg.text((_LEFT + right) / 2, HEIGHT - 6, below, "middle"))
-    return parts
 
 
 def _curve(one: Series, across: Axis, up: Axis) -> list[Markup]:
