@@ -1,8 +1,9 @@
-"""One thread for all tests: the models are so small that threads only wait for each other."""
+"""What all tests have in common: one thread, since threads of tiny models only wait for each other."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+# A shell ignores Ctrl-C for what it starts in the background, and so would all processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _cache = tempfile.TemporaryDirectory(prefix="orpo-cache-")
 # At once: modules of tests copy the environment for the processes that they start.
