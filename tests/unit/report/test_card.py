@@ -95,14 +95,14 @@ def test_metrics_that_an_objective_lacks_have_no_row() -> None:
 
 def test_local_paths_are_not_published() -> None:
     source = {
-        "path": "/home/somebody/private|pairs.jsonl",
+        "path": "/elsewhere/private|pairs.jsonl",
         "split": None,
         "fingerprint": "sha256:1",
         **COUNTS,
     }
-    local = definition(model={"name": "/home/somebody/models/base", "commit": None}, data={"eval": [source]})
+    local = definition(model={"name": "/elsewhere/models/base", "commit": None}, data={"eval": [source]})
     card = model_card(local, EVALUATIONS)
-    assert "somebody" not in card
+    assert "elsewhere" not in card
     assert "# base, aligned with ORPO\n" in card
     assert "base_model" not in front_matter(card), "the Hub refuses a base model that is not on it"
     assert r"| eval | private\|pairs.jsonl |  | 100 |" in card, "a bar in a name does not end the cell"

@@ -50,7 +50,7 @@ def test_a_source_without_a_usable_row_is_refused_when_it_is_opened(tmp_path: Pa
     [
         ({"ORPO_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a/tokens"),
         ({"ORPO_CACHE": "", "XDG_CACHE_HOME": "/b"}, "/b/orpo/tokens"),
-        ({"XDG_CACHE_HOME": ""}, "/home/somebody/.cache/orpo/tokens"),
+        ({"XDG_CACHE_HOME": ""}, "/elsewhere/.cache/orpo/tokens"),
     ],
 )
 def test_the_cache_is_where_the_user_says(
@@ -58,7 +58,7 @@ def test_the_cache_is_where_the_user_says(
 ) -> None:
     for name in ("ORPO_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in (environment | {"HOME": "/home/somebody"}).items():
+    for name, value in (environment | {"HOME": "/elsewhere"}).items():
         monkeypatch.setenv(name, value)
     assert cache_folder("auto") == Path(expected)
-    assert cache_folder("~/cache") == Path("/home/somebody/cache")
+    assert cache_folder("~/cache") == Path("/elsewhere/cache")
