@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,17 @@ class MemoryClock(TrainerCallback):
 
 
 def in_fresh_processes(
-    script: Path, names: Iterable[str], batch: Workload, options: Sequence[str], tell: Callable[[str], None]
+    script: Path,
+    sides: Mapping[str, Side],
+    batch: Workload,
+    options: Sequence[str],
+    tell: Callable[[str], None],
 ) -> dict[str, dict[str, Any]]:
     """Resident memory of sides, each in a process of its own: `SCRIPT side NAME FOLDER OPTIONS`.
 
     Args:
         script: calls `train_alone` when it is run so.
-        names: of sides.
+        sides: by name.
         batch: what they train on.
         options: of the script.
         tell: called with a line of progress after each side.
@@ -81,8 +86,9 @@ def in_fresh_processes(
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         batch.save(Path(folder) / _BATCH)
-        for name in names:
-            subprocess.run([sys.executable, str(script), "side", name, folder, *options], check=True)
+        for name, side in sides.items():
+            command = [sys.executable, str(script), "side", name, folder, *options]
+            subprocess.run(command, check=True, env=os.environ | side.variables)
             found[name] = json.loads((Path(folder) / _RESIDENT).read_text(encoding="utf-8"))
             tell(f"{name}: {max(found[name]['peak']) / 2**20:,.0f} MiB at most")
     return found

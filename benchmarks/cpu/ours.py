@@ -6,6 +6,7 @@ global batch as one micro-batch unless they say otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers import TrainerCallback
 
+from orpo.allocator import HUGE_PAGES
 from orpo.batch import Layout, MicroBatch, Totals
 from orpo.config.schema import TrainingSection
 from orpo.data.tokenized import TokenizedPairs
@@ -42,6 +44,11 @@ PAPER = ORPO(LAMBDA)
 class Side(Protocol):
     """One way of training."""
 
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """Of the environment that its process is started with."""
+        ...
+
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         """Take `steps` optimizer steps over the batches of `workload`, again and again if they run out."""
         ...
@@ -68,6 +75,11 @@ class Ours:
 
     checkpointing: bool | Literal["selective"] = False
     """Of activations."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """What `orpo` sets at its start."""
+        return {HUGE_PAGES: "1"}
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         scorer = self._scorer(workload)

@@ -14,6 +14,7 @@ TITLES = {"hh": "HH harmless", "alpaca": "AlpacaEval"}
 
 LABELS = {
     "trl": "TRL",
+    "trl, huge pages": "TRL with huge pages",
     "padded, whole logits": "padded, whole logits",
     "packed, whole logits": "packed, whole logits",
     "shared, whole logits": "shared, whole logits",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import datasets
 from transformers import PrinterCallback, TrainerCallback
 
+from orpo.allocator import HUGE_PAGES
 from orpo.batch import Layout
 from orpo.objectives import ORPO
 
@@ -15,8 +18,17 @@ from .trl_peer import trl_trainer
 from .workload import Workload
 
 
+@dataclass(frozen=True)
 class Trl:
     """TRL's ORPOTrainer."""
+
+    huge_pages: bool = False
+    """Whether torch asks for them, which is not its default."""
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """How torch allocates."""
+        return {HUGE_PAGES: "1" if self.huge_pages else "0"}
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         datasets.disable_progress_bars()
@@ -62,7 +74,7 @@ RUNGS: dict[str, Side] = {
 
 ONE_PAIR: dict[str, Side] = {"ours, one pair at a time": Ours(max_tokens=1)}
 
-TRL: dict[str, Side] = {"trl": Trl()}
+TRL: dict[str, Side] = {"trl": Trl(), "trl, huge pages": Trl(huge_pages=True)}
 
 SIDES = OURS | RUNGS | ONE_PAIR | TRL
 """TRL is last: its Accelerator does not survive the making of another side's `TrainingArguments`."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -25,6 +26,18 @@ class Measured:
     """From the start of the forward pass to the end of the update; collation and logging are not in it."""
 
     losses: list[float] = field(default_factory=list)
+
+
+@contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What processes that are started inside find in their environment."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 class SideFailedError(Exception):
@@ -99,7 +112,8 @@ def alternate(
         for name, side in sides.items():
             children[name], theirs = context.Pipe()
             process = context.Process(target=_train, args=(side, workload, torch.get_num_threads(), theirs))
-            process.start()
+            with environment(side.variables):
+                process.start()
             theirs.close()
             processes.append(process)
             finish_turn(name)

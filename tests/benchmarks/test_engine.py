@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -31,10 +32,15 @@ class Scripted:
     notes: Path
     fails_at: int | None = None
 
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"SIDE": self.name}
+
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         for step in range(steps):
             call: Any = callback
             call.on_step_begin()
+            assert os.environ["SIDE"] == self.name
             if step == self.fails_at:
                 raise ValueError(f"{self.name} fails")
             with self.notes.open("a", encoding="utf-8") as file:

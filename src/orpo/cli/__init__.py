@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from typer.main import get_command
 
+from orpo.allocator import use_huge_pages
 from orpo.cli.again import how_to_resume
 from orpo.cli.compare import compare
 from orpo.cli.data import data_app
@@ -83,6 +84,7 @@ app.add_typer(data_app, name="data")
 def main() -> None:
     """Run the command line and exit."""
     sys.excepthook = show_traceback
+    use_huge_pages()
     try:
         get_command(app)(prog_name="orpo")  # `app()` itself would set a hook of typer's
     finally:

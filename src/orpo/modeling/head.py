@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from orpo.ops.epilogue import LogitTransform
-from orpo.ops.head import target_log_probs
+from orpo.ops.head import GradientSum, target_log_probs
 from orpo.ops.logprobs import logits_log_probs
 
 CHUNK_BYTES = {"cpu": 32 * 2**20, "cuda": 2**30}
@@ -61,7 +61,7 @@ class FusedHead:
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        weight_gradient: Tensor | None = None,
+        weight_gradient: GradientSum | None = None,
     ) -> Tensor:
         """The same with other parameters in the place of the layer's; see `target_log_probs`."""
         is_small = hidden.device.type == "cpu" and len(hidden) * len(weight) <= SMALL_OUTPUTS

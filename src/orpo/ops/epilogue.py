@@ -1,4 +1,4 @@
-"""What follows the product of hidden states and head: normalisation, and the slope of a log-probability.
+"""What follows the product of hidden states and head: log-probabilities, and their slopes.
 
 In plain torch for any device; on CUDA the kernels of `triton_epilogue` take its place where Triton is
 installed.
@@ -30,9 +30,15 @@ class LogitTransform:
         logits = outputs if self.scale == 1.0 else outputs * self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
+    def chain_(self, slopes: Tensor, logits: Tensor) -> Tensor:
+        """From derivatives with respect to the logits, which are overwritten, to those of the outputs."""
+        if self.softcap is not None:
+            slopes.mul_(1 - (logits / self.softcap).square_())
+        return slopes if self.scale == 1.0 else slopes.mul_(self.scale)
 
-def log_normalise(outputs: Tensor, targets: Tensor, transform: LogitTransform) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the targets, and what normalises each row.
+
+def log_probs(outputs: Tensor, targets: Tensor, transform: LogitTransform) -> Tensor:
+    """Log-probabilities of the targets.
 
     Args:
         outputs: (n, V) of the output head, of any floating type; the arithmetic is float32 at least.
@@ -40,67 +46,76 @@ def log_normalise(outputs: Tensor, targets: Tensor, transform: LogitTransform) -
         transform: from the head's outputs to logits.
 
     Returns:
-        (n,) log p(target), and (n,) logsumexp of the logits, float32 at least.
+        (n,) log p(target), float32 at least.
     """
     if (kernels := _kernels(outputs)) is not None:
-        return kernels.log_normalise(outputs, targets, transform)
-    wide = torch.promote_types(outputs.dtype, torch.float32)
-    log_probs = outputs.new_empty(len(outputs), dtype=wide)
-    normalisers = torch.empty_like(log_probs)
-    scratch: Tensor | None = None
-    for piece in _pieces(outputs):
-        logits = transform(outputs[piece].to(wide))
-        if scratch is None:
-            scratch = torch.empty_like(logits)
-        # The fused kernel writes as many numbers, but into the cache; logsumexp reads its input five times.
-        normalised = torch.log_softmax(logits, dim=-1, out=scratch[: len(logits)])
-        target = targets[piece, None]
-        log_probs[piece] = normalised.gather(1, target)[:, 0]
-        normalisers[piece] = logits.gather(1, target)[:, 0] - log_probs[piece]
-    return log_probs, normalisers
+        return kernels.log_normalise(outputs, targets, transform)[0]
+    result = _new_log_probs(outputs)
+    for piece, logits, scratch in _pieces(outputs, transform):
+        result[piece] = _softmax(logits, targets[piece], scratch)
+    return result
 
 
-def slope_(outputs: Tensor, normalisers: Tensor, targets: Tensor, transform: LogitTransform) -> Tensor:
-    """-d log p(target) / d outputs: softmax(z) - onehot(target), through the transform; overwrites `outputs`.
+def slopes_(outputs: Tensor, targets: Tensor, transform: LogitTransform) -> Tensor:
+    """Log-probabilities of the targets; overwrites `outputs` with their negative derivatives.
+
+    These are -d log p(target) / d outputs: softmax(z) - onehot(target), through the transform.
 
     Args:
         outputs: (n, V) of the output head, of any floating type; the arithmetic is float32 at least.
-        normalisers: (n,) from `log_normalise`.
         targets: (n,) token ids.
         transform: from the head's outputs to logits.
 
     Returns:
-        (n, V), the storage of `outputs`.
+        (n,) log p(target), float32 at least.
     """
     if (kernels := _kernels(outputs)) is not None:
-        return kernels.slope_(outputs, normalisers, targets, transform)
-    wide = torch.promote_types(outputs.dtype, torch.float32)
-    for piece in _pieces(outputs):
-        slopes = outputs[piece].to(wide)  # the same storage unless the type is narrower
-        _slope_(slopes, normalisers[piece], targets[piece], transform)
-        if wide != outputs.dtype:
-            outputs[piece] = slopes
-    return outputs
+        log_p, normalisers = kernels.log_normalise(outputs, targets, transform)
+        kernels.slope_(outputs, normalisers, targets, transform)
+        return log_p
+    result = _new_log_probs(outputs)
+    for piece, logits, slopes in _pieces(outputs, transform):
+        target = targets[piece]
+        result[piece] = _softmax(logits, target, slopes)
+        slopes[torch.arange(len(target), device=target.device), target] -= 1
+        outputs[piece] = transform.chain_(slopes, logits)
+    return result
 
 
-def _slope_(outputs: Tensor, normalisers: Tensor, targets: Tensor, transform: LogitTransform) -> None:
-    inner: Tensor | float = transform.scale
-    logits = outputs.mul_(transform.scale) if transform.scale != 1.0 else outputs
-    if transform.softcap is not None:
-        bent = logits.div_(transform.softcap).tanh_()
-        inner = (1 - bent.square()).mul_(transform.scale)
-        logits = bent.mul_(transform.softcap)
-    slopes = logits.sub_(normalisers[:, None]).exp_()
-    slopes[torch.arange(len(targets), device=targets.device), targets] -= 1
-    if isinstance(inner, Tensor) or inner != 1.0:
-        slopes.mul_(inner)
+def _softmax(logits: Tensor, targets: Tensor, out: Tensor) -> Tensor:
+    """(n,) log p(target) of (n, V) logits, whose softmax is written to `out`.
+
+    One fused kernel makes the softmax, in the cache; logarithms need a few numbers of each row beside it.
+    """
+    target = targets[:, None]
+    most, own = logits.amax(-1), logits.gather(1, target)[:, 0]
+    torch.softmax(logits, dim=-1, out=out)
+    p = out.gather(1, target)[:, 0]
+    is_tiny = p < torch.finfo(p.dtype).tiny  # it has lost digits, or all of them
+    log_p = p.log()
+    if is_tiny.any():
+        # The largest probability is 1 / V at least, so the normaliser can always be told by it.
+        normalisers = most[is_tiny] - out[is_tiny].amax(-1).log()
+        log_p[is_tiny] = own[is_tiny] - normalisers
+    return log_p
 
 
-def _pieces(outputs: Tensor) -> Iterator[slice]:
-    """Rows that fit into a processor's cache together; all of them at once elsewhere."""
+def _new_log_probs(outputs: Tensor) -> Tensor:
+    return outputs.new_empty(len(outputs), dtype=torch.promote_types(outputs.dtype, torch.float32))
+
+
+def _pieces(outputs: Tensor, transform: LogitTransform) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Rows that fit into a processor's cache together, and all at once elsewhere.
+
+    Yields which rows, their logits, and scratch of the same size, which is the same for every piece.
+    """
     rows, vocabulary = outputs.shape
     size = max(1, PIECE // vocabulary) if outputs.device.type == "cpu" else max(1, rows)
-    return (slice(start, start + size) for start in range(0, rows, size))
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    scratch = outputs.new_empty((min(size, rows), vocabulary), dtype=wide)
+    for start in range(0, rows, size):
+        piece = slice(start, min(start + size, rows))
+        yield piece, transform(outputs[piece].to(wide)), scratch[: piece.stop - start]
 
 
 def _kernels(outputs: Tensor) -> ModuleType | None:

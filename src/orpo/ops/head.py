@@ -7,7 +7,7 @@ the backward products and never to an (N, V) matrix.
 Costs are counted in units of one (N, V, D) matrix product:
 
     frozen head         2   the rows' derivatives are kept: N * D numbers
-    kept logits         3   overwritten by their gradient in the backward pass: N * V numbers
+    kept slopes         3   the logits are overwritten by their gradients at once: N * V numbers
     recomputed logits   4   nothing is kept
 """
 
@@ -20,7 +20,24 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from orpo.ops.epilogue import LogitTransform, log_normalise, slope_
+from orpo.ops.epilogue import LogitTransform, log_probs, slopes_
+
+
+class GradientSum:
+    """A sum of matrix products, float32 at least: the gradient of a weight over several calls."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None
+        """None until something is added: the first product is the sum, rather than added to zeros."""
+
+    def add(self, left: Tensor, right: Tensor) -> None:
+        """Add a product, without a copy of its size where the types allow it."""
+        if self.total is None:
+            self.total = _product(left, right)
+        elif self.total.dtype == left.dtype:
+            self.total.addmm_(left, right)
+        else:
+            self.total += _product(left, right)
 
 
 def target_log_probs(
@@ -32,7 +49,7 @@ def target_log_probs(
     transform: LogitTransform,
     chunk_size: int,
     keep_rows: int,
-    weight_gradient: Tensor | None = None,
+    weight_gradient: GradientSum | None = None,
 ) -> Tensor:
     """log p(target | hidden state) of N tokens.
 
@@ -46,10 +63,10 @@ def target_log_probs(
         targets: (N,) token ids.
         transform: what the model does to its logits.
         chunk_size: rows whose logits are computed at a time.
-        keep_rows: rows whose logits are kept for the backward pass; those of the others are computed again.
-            Without effect if the head needs no gradient.
-        weight_gradient: (V, D), float32 at least: the gradient of `weight` is added to it instead of being
-            handed to autograd, which spares the sum over calls a matrix as large as the head.
+        keep_rows: rows whose logits' gradients are kept for the backward pass; the logits of the others are
+            computed again.  Without effect if the head needs no gradient.
+        weight_gradient: the (V, D) gradient of `weight` is added to it instead of being handed to autograd,
+            which spares the sum over calls a matrix as large as the head.
 
     Returns:
         (N,) log-probabilities, float32, or float64 for float64 states.
@@ -85,13 +102,12 @@ class _TargetLogProbs(torch.autograd.Function):
         chunk_size: int,
         keep_rows: int,
         dtype: torch.dtype,
-        weight_gradient: Tensor | None,
+        weight_gradient: GradientSum | None,
     ) -> Tensor:
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         needs_head = needs_weight or needs_bias
         rows = len(hidden)
         result = hidden.new_empty(rows, dtype=_wide(dtype))
-        normalisers = torch.empty_like(result)
         kept = hidden.new_empty((min(keep_rows, rows) if needs_head else 0, len(weight)), dtype=dtype)
         derivatives = hidden.new_empty(hidden.shape, dtype=dtype) if needs_hidden and not needs_head else None
         states, head = hidden.to(dtype), weight.to(dtype)
@@ -99,17 +115,20 @@ class _TargetLogProbs(torch.autograd.Function):
         for chunk in _chunks(rows, chunk_size, len(kept)):
             store = kept[chunk] if chunk.stop <= len(kept) else None
             outputs = _head_outputs(states[chunk], head, bias, store)
-            result[chunk], normalisers[chunk] = log_normalise(outputs, targets[chunk], transform)
+            if store is None and derivatives is None:
+                result[chunk] = log_probs(outputs, targets[chunk], transform)
+            else:
+                result[chunk] = slopes_(outputs, targets[chunk], transform)
+            if store is not None and outputs is not store:
+                store.copy_(outputs)
             if derivatives is not None:
-                slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform)
-                derivatives[chunk] = _product(slopes.to(dtype), head)
-                del slopes
+                derivatives[chunk] = _product(outputs.to(dtype), head)
             del outputs  # or it would be there beside the next chunk's
 
         if derivatives is not None:
             ctx.save_for_backward(derivatives)
         else:
-            ctx.save_for_backward(hidden, weight, bias, targets, normalisers)
+            ctx.save_for_backward(hidden, weight, bias, targets)
             ctx.kept = kept
         ctx.options, ctx.states_dtype = (transform, chunk_size, dtype, weight_gradient), hidden.dtype
         return result
@@ -120,13 +139,12 @@ class _TargetLogProbs(torch.autograd.Function):
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        transform, chunk_size, dtype, grad_weight = ctx.options
-        is_handed_over = grad_weight is None
+        transform, chunk_size, dtype, weight_gradient = ctx.options
         if len(ctx.saved_tensors) == 1:
             (derivatives,) = ctx.saved_tensors
             return (derivatives * -grad[:, None]).to(ctx.states_dtype), *[None] * 8
 
-        hidden, weight, bias, targets, normalisers = ctx.saved_tensors
+        hidden, weight, bias, targets = ctx.saved_tensors
         kept, ctx.kept = ctx.kept, None
         if kept is None:
             raise RuntimeError("target_log_probs: its backward pass can run once, and has run")
@@ -136,29 +154,27 @@ class _TargetLogProbs(torch.autograd.Function):
         scaled_states = (hidden * -grad[:, None]).to(dtype)
         grad_hidden = torch.empty_like(states)
         grad_bias = torch.zeros(len(weight), dtype=wide, device=weight.device) if needs_bias else None
-        if needs_weight and grad_weight is None and len(kept) < len(hidden):
-            grad_weight = torch.zeros(weight.shape, dtype=wide, device=weight.device)
+        grad_weight = weight_gradient or GradientSum()
 
+        if needs_weight and len(kept):
+            # One product over all kept rows: no sum over chunks of a matrix as large as the head.
+            grad_weight.add(kept.T, scaled_states[: len(kept)])
         for chunk in _chunks(len(hidden), chunk_size, len(kept)):
             is_kept = chunk.stop <= len(kept)
-            outputs = kept[chunk] if is_kept else _head_outputs(states[chunk], head, bias, None)
-            slopes = slope_(outputs, normalisers[chunk], targets[chunk], transform).to(dtype)
+            slopes = kept[chunk] if is_kept else _head_outputs(states[chunk], head, bias, None)
+            if not is_kept:
+                slopes_(slopes, targets[chunk], transform)
+                slopes = slopes.to(dtype)
             grad_hidden[chunk] = _product(slopes, head) * -grad[chunk, None]
             if grad_bias is not None:
                 grad_bias.addmv_(slopes.to(wide).T, -grad[chunk])
             if needs_weight and not is_kept:
-                assert grad_weight is not None
-                _add_product_(grad_weight, slopes.T, scaled_states[chunk])
-            del outputs, slopes
-        if needs_weight and len(kept):
-            # One product over all kept rows: no sum over chunks of a matrix as large as the head.
-            if grad_weight is None:
-                grad_weight = _product(kept.T, scaled_states[: len(kept)])
-            else:
-                _add_product_(grad_weight, kept.T, scaled_states[: len(kept)])
+                grad_weight.add(slopes.T, scaled_states[chunk])
+            del slopes
+        is_handed_over = needs_weight and weight_gradient is None
         return (
             grad_hidden.to(ctx.states_dtype),
-            grad_weight.to(weight.dtype) if is_handed_over and grad_weight is not None else None,
+            grad_weight.total.to(weight.dtype) if is_handed_over and grad_weight.total is not None else None,
             grad_bias.to(bias.dtype) if grad_bias is not None else None,
             *[None] * 6,
         )
@@ -176,7 +192,7 @@ def _chunks(rows: int, size: int, kept: int) -> Iterator[slice]:
 
 
 def _head_outputs(states: Tensor, head: Tensor, bias: Tensor | None, store: Tensor | None) -> Tensor:
-    """(n, V) outputs of the head, on a GPU in float32 at least; also in `store`, in its type, if given."""
+    """(n, V) outputs of the head: in `store` if given, except on a GPU, where they are float32 at least."""
     if not _accumulates_wide(states):
         if bias is None:
             return torch.mm(states, head.T, out=store)
@@ -184,8 +200,6 @@ def _head_outputs(states: Tensor, head: Tensor, bias: Tensor | None, store: Tens
     outputs = _product(states, head.T)
     if bias is not None:
         outputs += bias
-    if store is not None:
-        store.copy_(outputs)
     return outputs
 
 
@@ -199,11 +213,3 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     if _accumulates_wide(left):
         return torch.mm(left, right, out_dtype=torch.float32)
     return (left @ right).to(_wide(left.dtype))
-
-
-def _add_product_(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """Add a matrix product to `total`, without a copy of its size where the types allow it."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right)
-    else:
-        total += _product(left, right)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import platform
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -24,9 +22,6 @@ if sys.platform != "win32":
 
 _EXHAUSTED = ("DefaultCPUAllocator: can't allocate memory", "MPS backend out of memory")
 """What devices say that have no exception type for it."""
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
-"""Of mallopt(3): free memory at the end of the heap that is given back, and blocks outside of the heap."""
 
 
 # In use and free
@@ -77,19 +72,6 @@ def release_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed for the next step, instead of giving it back and asking again.
-
-    A step frees and allocates the same gigabytes as the one before.  Each time, the system would clear every
-    page: a tenth of a step's time on a CPU.  Only glibc is known to behave so and has this setting; for the
-    rest of the process, the peak of its memory stays its own.
-    """
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        c_library = ctypes.CDLL(None)
-        c_library.mallopt(_M_TRIM_THRESHOLD, -1)
-        c_library.mallopt(_M_MMAP_MAX, 0)
 
 
 # Taken

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import PreTrainedTokenizerBase, TrainerCallback
 
+from orpo.allocator import keep_freed_memory
 from orpo.batch import Rows, Totals
 from orpo.config.schema import TrainingSection
 from orpo.errors import Interrupted
@@ -22,7 +23,6 @@ from orpo.interruption import describe, requested
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import Objective
 from orpo.ops.distributed import World
-from orpo.ops.memory import keep_freed_memory
 from orpo.ops.precision import autocast_dtype
 from orpo.ops.sharded import whole
 from orpo.rundir import RunDirectory

@@ -18,7 +18,7 @@ from orpo.modeling.head import FusedHead
 from orpo.modeling.scorer import PairScorer, collect
 from orpo.objectives import Objective, ObjectiveOutput
 from orpo.ops.distributed import World
-from orpo.ops.head import product_dtype
+from orpo.ops.head import GradientSum, product_dtype
 from orpo.ops.means import add_sums
 
 
@@ -101,8 +101,7 @@ class PairLoss(nn.Module):
         layer = head.layer
         weight = layer.weight.detach().to(product_dtype(states)).requires_grad_(layer.weight.requires_grad)
         bias = None if layer.bias is None else layer.bias.detach().requires_grad_(layer.bias.requires_grad)
-        wide = torch.promote_types(weight.dtype, torch.float32)
-        grad_weight = torch.zeros_like(weight, dtype=wide) if weight.requires_grad else None
+        grad_weight = GradientSum()
         grad_states = torch.empty_like(states)
         loss = factor.new_zeros(())
         metrics: dict[str, Tensor] = {}
@@ -119,9 +118,9 @@ class PairLoss(nn.Module):
             grad_states[tokens] = rows.grad
             add_sums(metrics, output.metrics)
         inputs, gradients = [states], [grad_states]
-        if grad_weight is not None:
+        if grad_weight.total is not None:
             inputs.append(layer.weight)
-            gradients.append(grad_weight.to(layer.weight.dtype))
+            gradients.append(grad_weight.total.to(layer.weight.dtype))
         if bias is not None and bias.grad is not None:
             inputs.append(layer.bias)
             gradients.append(bias.grad)

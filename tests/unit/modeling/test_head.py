@@ -24,6 +24,7 @@ from orpo.modeling.head import FusedHead, ModuleHead, OutputHead, find_head
 from orpo.modeling.lora import add_lora
 from orpo.modeling.scorer import PairScorer, unwrapped
 from orpo.ops.epilogue import LogitTransform
+from orpo.ops.head import GradientSum
 from tests.tiny import tiny_llama
 
 PAIRS = [
@@ -200,12 +201,13 @@ def test_small_problems_take_whole_logits(
 def test_a_small_part_adds_to_the_gradient_that_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_module, "SMALL_OUTPUTS", 2**18)
     head = FusedHead(nn.Linear(8, 64, bias=False), LogitTransform())
-    weight, total = head.layer.weight, torch.zeros(64, 8)
+    weight, total = head.layer.weight, GradientSum()
     states, targets = torch.randn(5, 8), torch.arange(5)
-    head.log_probs(states, weight, None, targets, total).sum().backward()
+    for part in (slice(0, 2), slice(2, 5)):
+        head.log_probs(states[part], weight, None, targets[part], total).sum().backward()
     assert weight.grad is None
     head(states, targets).sum().backward()
-    torch.testing.assert_close(total, weight.grad)
+    torch.testing.assert_close(total.total, weight.grad)
 
 
 def test_looking_for_the_head_leaves_no_trace() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import platform
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -217,26 +213,3 @@ def test_nothing_of_the_failed_passes_outlives_the_error() -> None:
     except MicroBatchMemoryError:
         assert alive[0]() is not None
     assert alive[0]() is None
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
-@pytest.mark.parametrize("keeps", [True, False])
-def test_kept_memory_is_not_asked_for_again(keeps: bool) -> None:
-    """Seen in the pages that the system has to clear, once the same blocks have come and gone some times."""
-    program = f"""
-import resource, torch
-from orpo.ops.memory import keep_freed_memory
-if {keeps}:
-    keep_freed_memory()
-def faults():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.ones(2**power) for power in (22, 23, 24)]
-    del blocks
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print([faults() for _ in range(16)][-1])
-"""
-    output = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout
-    pages = 7 * 2**24 // mmap.PAGESIZE
-    assert int(output) < 0.05 * pages if keeps else int(output) > 0.5 * pages

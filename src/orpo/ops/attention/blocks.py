@@ -50,44 +50,49 @@ def block_attention(
             k = torch.cat((keys[owner][:, :, : block.prefix_length], k), dim=2)
             v = torch.cat((values[owner][:, :, : block.prefix_length], v), dim=2)
         if softcap is None and sinks is None:
-            mask = causal_or_mask(layout, block, window, query)
+            mask = causal_or_mask(layout, block, window, query.dtype, query.device)
             attended = F.scaled_dot_product_attention(
                 queries[i], k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=True
             )
         else:
-            mask = block_mask(layout, block, window, query)
+            mask = block_mask(layout, block, window, query.dtype, query.device)
             attended = _written_out(queries[i], k, v, mask, scale, softcap, sinks)
         outputs.append(attended.transpose(1, 2))
     # The tokens of a row are adjacent in memory, as the layer's next product wants them.
     return torch.cat(outputs, dim=1).transpose(1, 2)
 
 
-def causal_or_mask(layout: PackedAttention, block: Block, window: int | None, query: Tensor) -> Tensor | None:
+def causal_or_mask(
+    layout: PackedAttention, block: Block, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
     """None where a kernel's own causal attention is what a block needs, else its mask."""
     is_causal = not block.prefix_length and (window is None or window >= block.length)
-    return None if is_causal else block_mask(layout, block, window, query)
+    return None if is_causal else block_mask(layout, block, window, dtype, device)
 
 
-def block_mask(layout: PackedAttention, block: Block, window: int | None, query: Tensor) -> Tensor:
+def block_mask(
+    layout: PackedAttention, block: Block, window: int | None, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """What a block's queries see of its keys, derived once per micro-batch.
 
     Args:
         layout: the row.
         block: one of its blocks.
         window: keys that a query sees at most, or None.
-        query: whose type and device the mask has.
+        dtype: of the mask.
+        device: of the mask.
 
     Returns:
         (queries, keys), 0 where a query sees a key and -inf elsewhere.
     """
-    at = ("mask", block, window, query.dtype)
+    at = ("mask", block, window, dtype)
     if at not in layout.derived:
-        keys = torch.arange(block.key_length, device=query.device)
+        keys = torch.arange(block.key_length, device=device)
         positions = keys[block.prefix_length :, None]
         hidden = keys > positions
         if window is not None:
             hidden |= keys <= positions - window
-        mask = torch.zeros(hidden.shape, dtype=query.dtype, device=query.device)
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
         layout.derived[at] = mask.masked_fill_(hidden, -torch.inf)
     return layout.derived[at]
 

@@ -3,6 +3,8 @@
 `block_attention` computes the same through `scaled_dot_product_attention`, whose autograd keeps each block's
 output beside the row's, and the gathered keys and values of every block with a prefix.  Here the row's query,
 key, value and output are all that is kept, and keys are gathered again in the backward pass.
+
+The arithmetic is float32: at the lengths of responses the kernel takes longer in bfloat16.
 """
 
 from __future__ import annotations
@@ -53,16 +55,17 @@ class _CpuAttention(torch.autograd.Function):
     ) -> Tensor:
         output = _row_like(query)
         sums: list[Tensor] = []
-        for block in layout.blocks:
-            mask = causal_or_mask(layout, block, window, query)
-            output[:, :, _own(block)], lse = _forward(
-                query[:, :, _own(block)],
+        for block, q, out in zip(layout.blocks, *_split(layout, query, output), strict=True):
+            mask = causal_or_mask(layout, block, window, _wide(query.dtype), query.device)
+            attended, lse = _forward(
+                _widened(q),
                 _gather(key, block),
                 _gather(value, block),
                 is_causal=mask is None,
                 attn_mask=mask,
                 scale=scale,
             )
+            out.copy_(attended)
             sums.append(lse)
         ctx.save_for_backward(query, key, value, output, *sums)
         ctx.options = layout, scale, window
@@ -76,31 +79,34 @@ class _CpuAttention(torch.autograd.Function):
         query, key, value, output, *sums = ctx.saved_tensors
         layout, scale, window = ctx.options
         grad_query, grad_key, grad_value = _row_like(query), _row_like(key), _row_like(value)
-        for block, lse in zip(layout.blocks, sums, strict=True):
-            mask = causal_or_mask(layout, block, window, query)
-            own = _own(block)
-            grad_query[:, :, own], *gathered = _backward(
-                grads[0][:, :, own],
-                query[:, :, own],
+        own = _split(layout, grads[0], query, output, grad_query, grad_key, grad_value)
+        for block, lse, grad, q, out, grad_q, grad_k, grad_v in zip(layout.blocks, sums, *own, strict=True):
+            mask = causal_or_mask(layout, block, window, _wide(query.dtype), query.device)
+            found_q, found_k, found_v = _backward(
+                _widened(grad),
+                _widened(q),
                 _gather(key, block),
                 _gather(value, block),
-                output[:, :, own],
+                _widened(out),
                 lse,
                 0.0,
                 mask is None,
                 attn_mask=mask,
                 scale=scale,
             )
-            for total, part in zip((grad_key, grad_value), gathered, strict=True):
-                total[:, :, own] = part[:, :, block.prefix_length :]
+            grad_q.copy_(found_q)
+            for total, part, found in ((grad_key, grad_k, found_k), (grad_value, grad_v, found_v)):
+                part.copy_(found[:, :, block.prefix_length :])
                 if block.prefix_length:
                     # The block that owns the prefix comes earlier and has been written.
-                    total[:, :, _prefix(block)] += part[:, :, : block.prefix_length]
+                    total[:, :, _prefix(block)] += found[:, :, : block.prefix_length]
         return grad_query, grad_key, grad_value, None, None, None
 
 
-def _own(block: Block) -> slice:
-    return slice(block.start, block.start + block.length)
+def _split(layout: PackedAttention, *rows: Tensor) -> list[tuple[Tensor, ...]]:
+    """Of each of some rows, what belongs to each block."""
+    lengths = [block.length for block in layout.blocks]
+    return [row.split(lengths, dim=2) for row in rows]
 
 
 def _prefix(block: Block) -> slice:
@@ -109,8 +115,16 @@ def _prefix(block: Block) -> slice:
 
 def _gather(states: Tensor, block: Block) -> Tensor:
     """Keys or values that a block sees."""
-    own = states[:, :, _own(block)]
-    return torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own
+    own = states[:, :, block.start : block.start + block.length]
+    return _widened(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
+
+
+def _widened(states: Tensor) -> Tensor:
+    return states.to(_wide(states.dtype))
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
 
 
 def _row_like(states: Tensor) -> Tensor:

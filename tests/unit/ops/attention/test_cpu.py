@@ -19,22 +19,38 @@ Attention = Callable[..., Tensor]
 def results(
     attention: Attention, layout: PackedAttention, dtype: torch.dtype, window: int | None
 ) -> list[Tensor]:
-    """Output and gradients of query, key and value."""
-    tensors = [x.requires_grad_() for x in random_row(layout).to(dtype)]
+    """Output and gradients of query, key and value, which are numbers that every type has."""
+    tensors = [x.to(dtype).requires_grad_() for x in random_row(layout).to(torch.bfloat16)]
     output = attention(*tensors, layout, scale=0.3, window=window)
-    slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    slope = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).bfloat16().to(dtype)
     return [output, *torch.autograd.grad(output, tensors, slope)]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("window", [None, 1, 20])
-@pytest.mark.parametrize("layout", [shared_layout(), unshared_layout()], ids=["shared", "packed"])
+LAYOUTS = pytest.mark.parametrize("layout", [shared_layout(), unshared_layout()], ids=["shared", "packed"])
+WINDOWS = pytest.mark.parametrize("window", [None, 1, 20])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@WINDOWS
+@LAYOUTS
 def test_values_and_gradients_are_those_of_blocks(
     layout: PackedAttention, window: int | None, dtype: torch.dtype
 ) -> None:
     found, expected = (results(f, layout, dtype, window) for f in (cpu_attention, block_attention))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@WINDOWS
+@LAYOUTS
+def test_bfloat16_is_no_further_from_the_truth_than_with_the_kernel_in_bfloat16(
+    layout: PackedAttention, window: int | None
+) -> None:
+    exact = results(block_attention, layout, torch.float64, window)
+    ours, kernel = (results(f, layout, torch.bfloat16, window) for f in (cpu_attention, block_attention))
+    for got, theirs, truth in zip(ours, kernel, exact, strict=True):
+        assert got.dtype == torch.bfloat16
+        assert (got - truth).norm() <= 1.02 * (theirs - truth).norm() + 1e-5
 
 
 def test_less_is_kept_for_the_backward_pass() -> None:
