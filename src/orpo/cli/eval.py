@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from orpo.chat.service import Service
-from orpo.chat.spending import Limits, Prices
 from orpo.cli.messages import one_clear_message, quiet_libraries, write_json
+from orpo.cli.server import ApiKeyEnv, MaxCost, MaxRequests, Parallel, Price, Retries, Timeout, service
 from orpo.errors import ConfigError
 from orpo.rundir.command import command_line
 
@@ -86,22 +84,18 @@ def evaluate(
         str | None,
         typer.Option(help="Let an OpenAI-compatible server generate, such as http://localhost:8000/v1."),
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="NAME", help="url: the model's name there.")] = None,
-    api_key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="url: variable of the environment that holds the key, if any.")
-    ] = "OPENAI_API_KEY",
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="server: the model's name there.")] = None,
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     parameters: Annotated[
-        str, typer.Option(metavar="JSON", help="url: of each request, beside those above; null removes one.")
+        str,
+        typer.Option(metavar="JSON", help="server: of each request, beside those above; null removes one."),
     ] = "{}",
-    parallel: Annotated[int, typer.Option(min=1, max=256, help="url: requests at the same time.")] = 8,
-    retries: Annotated[int, typer.Option(min=0, max=20, help="url: further tries of a failed request.")] = 5,
-    timeout: Annotated[float, typer.Option(min=0.1, help="url: seconds for one response.")] = 300,
-    price: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="PROMPT COMPLETION", help="url: of a million tokens, in any currency."),
-    ] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="url: stop when this much is spent.")] = None,
-    max_requests: Annotated[int | None, typer.Option(min=0, help="url: stop after so many.")] = None,
+    parallel: Parallel = 8,
+    retries: Retries = 5,
+    timeout: Timeout = 300,
+    price: Price = None,
+    max_cost: MaxCost = None,
+    max_requests: MaxRequests = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout.")] = False,
 ) -> None:
     """Say how a model ranks held-out pairs, and have it respond to prompts.
@@ -115,25 +109,26 @@ def evaluate(
     with one_clear_message(command):
         quiet_libraries()
         name = _who(target, url, model)
-        service = None
+        asked = None
         if url is not None:
-            service = Service(
+            asked = service(
                 url=url,
                 model=name,
-                key=os.environ.get(api_key_env),
+                api_key_env=api_key_env,
                 parameters=parameters,
                 parallel=parallel,
                 retries=retries,
                 timeout=timeout,
-                prices=Prices(*price) if price else None,
-                limits=Limits(max_requests, max_cost),
+                price=price,
+                max_cost=max_cost,
+                max_requests=max_requests,
             )
         from orpo.run.evaluate import EvaluationRequest  # imports torch
 
         _evaluate(
             EvaluationRequest(
                 target=name,
-                service=service,
+                service=asked,
                 revision=revision,
                 pairs=pairs,
                 prompts=prompts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from orpo.cli.messages import one_clear_message, quiet_libraries, write_json
+from orpo.cli.server import ApiKeyEnv, MaxCost, MaxRequests, Parallel, Price, Retries, Timeout, service
 from orpo.errors import ConfigError, Interrupted, NetworkError
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def judge(
             help="reward: pairs that it was not trained on, to find out whether it may judge.",
         ),
     ] = None,
-    api_key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="llm: variable of the environment that holds the key, if any.")
-    ] = "OPENAI_API_KEY",
+    api_key_env: ApiKeyEnv = "OPENAI_API_KEY",
     parameters: Annotated[
         str,
         typer.Option(
@@ -92,15 +90,12 @@ def judge(
             help="llm: of each request, beside temperature 0 and max_tokens 1024; null removes one.",
         ),
     ] = "{}",
-    parallel: Annotated[int, typer.Option(min=1, max=256, help="llm: requests at the same time.")] = 8,
-    retries: Annotated[int, typer.Option(min=0, max=20, help="llm: further tries of a failed request.")] = 5,
-    timeout: Annotated[float, typer.Option(min=0.1, help="llm: seconds for one answer.")] = 120,
-    price: Annotated[
-        tuple[float, float] | None,
-        typer.Option(metavar="PROMPT COMPLETION", help="llm: of a million tokens, in any currency."),
-    ] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="llm: stop when this much is spent.")] = None,
-    max_requests: Annotated[int | None, typer.Option(min=0, help="llm: stop after so many.")] = None,
+    parallel: Parallel = 8,
+    retries: Retries = 5,
+    timeout: Timeout = 120,
+    price: Price = None,
+    max_cost: MaxCost = None,
+    max_requests: MaxRequests = None,
     command: Annotated[
         str | None, typer.Option(help="program: reads questions as JSON lines, writes verdicts as such.")
     ] = None,
@@ -130,23 +125,21 @@ def judge(
             assert model is not None
             outcome = _ask_reward_model(paths, output, model, held_out)
         else:
-            from orpo.chat.service import Service
-            from orpo.chat.spending import Limits, Prices
-
             assert url is not None
             assert model is not None
-            service = Service(
+            asked = service(
                 url=url,
                 model=model,
-                key=os.environ.get(api_key_env),
+                api_key_env=api_key_env,
                 parameters=parameters,
                 parallel=parallel,
                 retries=retries,
                 timeout=timeout,
-                prices=Prices(*price) if price else None,
-                limits=Limits(max_requests, max_cost),
+                price=price,
+                max_cost=max_cost,
+                max_requests=max_requests,
             )
-            outcome = _ask_service(paths, output, service)
+            outcome = _ask_service(paths, output, asked)
         _show(outcome, as_json=as_json)
     _exit(outcome)
 

@@ -315,8 +315,8 @@ class TrainingSection(Section):
     with AVX512-BF16 or AMX are faster with `bfloat16` too."""
 
     compile: bool = False
-    """Compile the parts of the model's layers with torch.compile: faster steps and less memory after some
-    minutes of compiling. It needs a C++ compiler on a CPU. Different lengths never compile again."""
+    """Compile the parts of the model's layers with torch.compile, once for all lengths. On a CPU, where it
+    needs a C++ compiler, steps take as long as without it; on a GPU that has not been measured."""
 
     gradient_checkpointing: Literal["selective", "offload"] | bool = False
     """Recompute activations in the backward pass. `selective`: all but the results of matrix products and

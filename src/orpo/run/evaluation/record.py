@@ -121,6 +121,8 @@ def begin(
 def _before(directory: EvaluationDirectory, *, overwrite: bool) -> EvaluationRecord | None:
     """What is there; what cannot be read may be overwritten."""
     try:
+        if overwrite:
+            directory.go_on()
         return directory.record()
     except DataError:
         if not overwrite:

@@ -100,6 +100,13 @@ def test_a_damaged_evaluation_is_only_removed_on_request(tmp_path: Path) -> None
     assert began(tmp_path, overwrite=True).generation is None
 
 
+def test_damaged_responses_are_removed_on_request(tmp_path: Path) -> None:
+    concluded(tmp_path, ALL)
+    (tmp_path / "responses.jsonl").write_text("no row\n")
+    assert began(tmp_path, overwrite=True).generation is None
+    assert EvaluationDirectory(tmp_path).go_on() == []
+
+
 def test_the_figures_are_of_the_responses(tmp_path: Path) -> None:
     record = concluded(tmp_path, ALL)
     found = record.generation
