@@ -115,4 +115,4 @@ class CompareConfig(RunConfig):
     """The configuration of a run, and what is compared."""
 
     compare: CompareSection
-    """For `orpo compare` only: the systems, and what they share."""
+    """The systems, and what they share; it is what makes a configuration of a run one of a comparison."""

@@ -43,7 +43,7 @@ def loading(what: str, name: str, revision: str | None) -> Iterator[str]:
     local = looks_local(name)
     if local and not Path(name).expanduser().is_dir():
         raise ConfigError(
-            f"model.name: no such folder: {name}",
+            f"model: no such folder: {name}",
             hint="Give a folder with config.json, or a Hub id like owner/name.",
         )
     try:
@@ -165,7 +165,7 @@ def _explained(error: Exception, what: str, name: str, revision: str | None) -> 
             "T.from_pretrained(n).save_pretrained(d)"
         )
         return ConfigError(
-            f"model.name: {name} is an adapter, not a model",
+            f"model: {name} is an adapter, not a model",
             hint="Train with model.lora.merge=true to get a whole model, or merge it with\n"
             f"python -c {shlex.quote(program)}",
         )

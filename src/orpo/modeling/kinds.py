@@ -66,7 +66,7 @@ class ModelKind:
         accepted = causal | classifier if self.is_reward else causal
         if config.is_encoder_decoder or not causal or (found and not accepted.intersection(found)):
             raise ConfigError(
-                f"model.name: expected a causal language model, but {name} is "
+                f"model: expected a causal language model, but {name} is "
                 f"{', '.join(found) or type(config).__name__}",
                 hint=f"ORPO needs a decoder that predicts the next token, {_DECODERS}.",
             )

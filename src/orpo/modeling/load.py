@@ -159,7 +159,7 @@ def _require_left_to_right(model: PreTrainedModel, name: str, kind: ModelKind) -
     noise = 32 * torch.finfo(model.dtype).eps * first.abs().max().item()
     if (first - second).abs().max().item() > noise:
         raise ConfigError(
-            f"model.name: expected a model that reads left to right, but a later token changes {name}'s "
+            f"model: expected a model that reads left to right, but a later token changes {name}'s "
             "earlier predictions",
             hint="Encoders such as BERT can be loaded as decoders, but need is_decoder in their config.json.",
         )
