@@ -85,19 +85,13 @@ def slopes_(outputs: Tensor, targets: Tensor, transform: LogitTransform) -> Tens
 def _softmax(logits: Tensor, targets: Tensor, out: Tensor) -> Tensor:
     """(n,) log p(target) of (n, V) logits, whose softmax is written to `out`.
 
-    One fused kernel makes the softmax, in the cache; logarithms need a few numbers of each row beside it.
+    One fused kernel makes the softmax, in the cache.  A target's own probability may round to 0; the largest of
+    a row is 1 / V at least, so the normaliser is told by that one.
     """
-    target = targets[:, None]
-    most, own = logits.amax(-1), logits.gather(1, target)[:, 0]
+    own = logits.gather(1, targets[:, None])[:, 0]
+    distance = own - logits.amax(-1)
     torch.softmax(logits, dim=-1, out=out)
-    p = out.gather(1, target)[:, 0]
-    is_tiny = p < torch.finfo(p.dtype).tiny  # it has lost digits, or all of them
-    log_p = p.log()
-    if is_tiny.any():
-        # The largest probability is 1 / V at least, so the normaliser can always be told by it.
-        normalisers = most[is_tiny] - out[is_tiny].amax(-1).log()
-        log_p[is_tiny] = own[is_tiny] - normalisers
-    return log_p
+    return distance + out.amax(-1).log()
 
 
 def _new_log_probs(outputs: Tensor) -> Tensor:
