@@ -85,8 +85,8 @@ def slopes_(outputs: Tensor, targets: Tensor, transform: LogitTransform) -> Tens
 def _softmax(logits: Tensor, targets: Tensor, out: Tensor) -> Tensor:
     """(n,) log p(target) of (n, V) logits, whose softmax is written to `out`.
 
-    One fused kernel makes the softmax, in the cache.  A target's own probability may round to 0; the largest of
-    a row is 1 / V at least, so the normaliser is told by that one.
+    One fused kernel makes the softmax, in the cache.  A target's own probability may round to 0; the largest
+    of a row is 1 / V at least, so the normaliser is told by that one.
     """
     own = logits.gather(1, targets[:, None])[:, 0]
     distance = own - logits.amax(-1)
