@@ -186,7 +186,7 @@ def report(record: dict[str, Any]) -> str:
 def run(options: argparse.Namespace, path: Path) -> None:
     """Measure the settings that are asked for, one after the other, and keep them with those of before."""
     _, measured = measured_batches("hh", options.size, BATCHES)
-    batch = measured.largest()
+    batch = measured.batches([measured.largest()])
     known = json.loads(path.read_text(encoding="utf-8"))["sides"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         batch.save(Path(folder) / "batch.json")

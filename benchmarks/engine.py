@@ -47,7 +47,8 @@ def run(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
 
 def memory(dataset: str, options: argparse.Namespace) -> dict[str, Any]:
     """Resident memory of each side in a process of its own, on the largest of the measured batches."""
-    batch = measured_batches(dataset, options.size, options.steps)[1].largest()
+    measured = measured_batches(dataset, options.size, options.steps)[1]
+    batch = measured.batches([measured.largest()])
     given = ["--threads", str(options.threads), *(["--smoke"] if options.size == "smoke" else [])]
     sides = {name: side for name, side in SIDES.items() if name in (options.sides or SIDES)}
     found = in_fresh_processes(Path(__file__), sides, batch, given, tell)

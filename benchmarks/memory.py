@@ -199,7 +199,7 @@ def report(record: dict[str, Any]) -> str:
 def run(path: Path, names: Sequence[str]) -> None:
     """Measure the ways that are asked for, and keep them with those of before."""
     _, batches = measured_batches("hh", "full", BATCHES)
-    batch = batches.largest()
+    batch = batches.batches([batches.largest()])
     ways = json.loads(path.read_text(encoding="utf-8"))["ways"] if path.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
         batch.save(Path(folder) / "batch.json")

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     tell("scoring under the reference")
     scoring = time_scoring(workload, measured)
     given = ["--threads", str(options.threads), *(["--smoke"] if options.size == "smoke" else [])]
-    largest = measured.largest()
+    largest = measured.batches([measured.largest()])
     return {
         "batches": measured.describe(),
         "sides": {
@@ -63,7 +63,7 @@ def time_scoring(workload: Workload, measured: Workload) -> float:
     """Seconds that the pairs of the measured steps take, all of them once."""
     world = World(0, 1, torch.device("cpu"))
     scorer = build_scorer(workload.new_model(), layout="auto", max_length=workload.size.max_length)
-    scored_by_reference(workload.part(0, WARMUP_STEPS), scorer, world)
+    scored_by_reference(workload.batches(range(WARMUP_STEPS)), scorer, world)
     started = time.perf_counter()
     scored_by_reference(measured, scorer, world)
     return time.perf_counter() - started

@@ -20,6 +20,7 @@ from orpo.config.schema import TrainingSection
 from orpo.data.tokenized import TokenizedPairs
 from orpo.evaluation.scoring import log_probs
 from orpo.modeling.checkpointing import checkpoint_activations
+from orpo.modeling.compilation import compile_layers
 from orpo.modeling.engine import build_scorer
 from orpo.modeling.padding import padding_id
 from orpo.modeling.scorer import PairScorer
@@ -76,10 +77,16 @@ class Ours:
     checkpointing: bool | Literal["selective"] = False
     """Of activations."""
 
+    compiled: bool = False
+    """With `torch.compile`; its compiler works in the steps that do not count."""
+
+    huge_pages: bool = True
+    """Whether torch asks for them, as `orpo` has it do."""
+
     @property
     def variables(self) -> Mapping[str, str]:
-        """What `orpo` sets at its start."""
-        return {HUGE_PAGES: "1"}
+        """How torch allocates."""
+        return {HUGE_PAGES: "1" if self.huge_pages else "0"}
 
     def train(self, workload: Workload, steps: int, callback: TrainerCallback) -> None:
         scorer = self._scorer(workload)
@@ -127,7 +134,10 @@ class Ours:
             checkpoint_activations(model, selective=self.checkpointing == "selective")
         if self.whole_logits:
             return PairScorer(model, layout=Layout(self.layout), head=None)
-        return build_scorer(model, layout=self.layout, max_length=workload.size.max_length)
+        scorer = build_scorer(model, layout=self.layout, max_length=workload.size.max_length)
+        if self.compiled:
+            compile_layers(model)
+        return scorer
 
 
 class LiveReferenceLoss(PairLoss):

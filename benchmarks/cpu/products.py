@@ -205,7 +205,7 @@ def time_products(workload: Workload) -> ProductTimes:
     Ours().train(workload, 2 * len(workload), clock)
     model = workload.new_model()
     clock.times.useful_flops = [
-        useful_flops(model, workload.part(i, i + 1).pairs) for i in range(len(workload))
+        useful_flops(model, workload.batches([i]).pairs) for i in range(len(workload))
     ]
     return clock.times
 

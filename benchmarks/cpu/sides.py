@@ -74,7 +74,14 @@ RUNGS: dict[str, Side] = {
 
 ONE_PAIR: dict[str, Side] = {"ours, one pair at a time": Ours(max_tokens=1)}
 
-TRL: dict[str, Side] = {"trl": Trl(), "trl, huge pages": Trl(huge_pages=True)}
+VARIANTS: dict[str, Side] = {
+    "ours, compiled": Ours(compiled=True),
+    "ours, small pages": Ours(huge_pages=False),
+    "trl, huge pages": Trl(huge_pages=True),
+}
+"""What a setting is worth, on either side; timed when they are named."""
 
-SIDES = OURS | RUNGS | ONE_PAIR | TRL
+TRL: dict[str, Side] = {"trl": Trl()}
+
+SIDES = OURS | RUNGS | ONE_PAIR | VARIANTS | TRL
 """TRL is last: its Accelerator does not survive the making of another side's `TrainingArguments`."""

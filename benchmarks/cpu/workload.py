@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
@@ -75,10 +75,11 @@ class Workload:
     def __len__(self) -> int:
         return len(self.pairs) // self.size.batch_size
 
-    def part(self, start: int, stop: int) -> Workload:
-        """Batches `start` to `stop` - 1."""
+    def batches(self, places: Iterable[int]) -> Workload:
+        """The batches at `places`, in that order."""
         size = self.size.batch_size
-        return Workload(self.size, self.pairs.select(range(start * size, stop * size)))
+        rows = [row for place in places for row in range(place * size, (place + 1) * size)]
+        return Workload(self.size, self.pairs.select(rows))
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -93,18 +94,17 @@ class Workload:
         torch.manual_seed(SEED)
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
-    def largest(self) -> Workload:
-        """The batch with most tokens alone."""
+    def largest(self) -> int:
+        """Where the batch with most tokens is."""
         tokens = [batch["packed"] for batch in self.describe()]
-        place = tokens.index(max(tokens))
-        return self.part(place, place + 1)
+        return tokens.index(max(tokens))
 
     def describe(self) -> list[dict[str, int]]:
         """Tokens of each batch: its segments, and what each layout holds."""
         return [
             dict(zip(("prompt", "chosen", "rejected"), pairs.lengths.sum(axis=0).tolist(), strict=True))
             | {layout.value: tokens_held(pairs.lengths, layout) for layout in Layout}
-            for pairs in (self.part(i, i + 1).pairs for i in range(len(self)))
+            for pairs in (self.batches([place]).pairs for place in range(len(self)))
         ]
 
     def save(self, path: Path) -> None:

@@ -66,7 +66,7 @@ def judge(
         Path, typer.Option(metavar="DIR", help="For annotations, and answers that were paid for.")
     ] = Path("judgements"),
     url: Annotated[
-        str | None, typer.Option(help="llm: of an OpenAI-compatible API, such as http://localhost:8000/v1.")
+        str | None, typer.Option(help="llm: the server, an OpenAI-compatible API such as http://localhost:8000/v1.")
     ] = None,
     model: Annotated[
         str | None,
@@ -87,7 +87,7 @@ def judge(
         str,
         typer.Option(
             metavar="JSON",
-            help="llm: of each request, beside temperature 0 and max_tokens 1024; null removes one.",
+            help="server: of each request, beside temperature 0 and max_tokens 1024; null removes one.",
         ),
     ] = "{}",
     parallel: Parallel = 8,
