@@ -15,8 +15,8 @@ from .workload import SIZES, Workload, read_workload
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 WARMUP_STEPS = 2
-"""After the first step the optimizer has its moments; in the second, on the largest batch, a process takes all
-the memory that it will need from the system.  A run of thousands of steps does both once."""
+"""After the first the optimizer has its moments; in the second, on the largest batch, a process takes all the
+memory that it will need from the system.  A run of thousands of steps does both once."""
 
 
 def tell(line: str) -> None:
