@@ -67,7 +67,9 @@ def parse() -> argparse.Namespace:
         measuring = verbs.add_parser(verb, parents=[common], help=f"measure {what}")
         measuring.add_argument("datasets", nargs="*", metavar="{hh,alpaca}", default=list(DATASETS))
         measuring.add_argument("--steps", type=int, default=6, help="measured optimizer steps of each side")
-        measuring.add_argument("--sides", nargs="+", choices=SIDES, help="default: all; of run, all but variants")
+        measuring.add_argument(
+            "--sides", nargs="+", choices=SIDES, help="default: all; of run, all but variants"
+        )
     verbs.add_parser("table", help="make tables and picture of the results")
     for verb in verbs.choices.values():
         verb.add_argument("--results", type=Path, help="folder of the results")

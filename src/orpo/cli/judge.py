@@ -66,7 +66,8 @@ def judge(
         Path, typer.Option(metavar="DIR", help="For annotations, and answers that were paid for.")
     ] = Path("judgements"),
     url: Annotated[
-        str | None, typer.Option(help="llm: the server, an OpenAI-compatible API such as http://localhost:8000/v1.")
+        str | None,
+        typer.Option(help="llm: the server, an OpenAI-compatible API such as http://localhost:8000/v1."),
     ] = None,
     model: Annotated[
         str | None,
