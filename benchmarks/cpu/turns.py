@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from signal import SIGKILL
 from typing import Any
 
 import torch
@@ -41,7 +43,11 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 class SideFailedError(Exception):
-    """A side ended before its last step; its own message is above."""
+    """A side ended before its last step; its own message is above, unless the system has killed it."""
+
+    def __init__(self, name: str, exit_code: int | None) -> None:
+        killed = "; all sides are in memory at once: name fewer with --sides" if exit_code == -SIGKILL else ""
+        super().__init__(f"{name} ended with exit code {exit_code}{killed}")
 
 
 class StepClock(TrainerCallback):
@@ -92,7 +98,7 @@ def alternate(
     context = multiprocessing.get_context("spawn")
     measured = {name: Measured() for name in sides}
     children: dict[str, Connection] = {}
-    processes = []
+    processes: dict[str, BaseProcess] = {}
 
     def finish_turn(name: str) -> None:
         """Take what a side says until it is ready for its next step, or done."""
@@ -101,7 +107,8 @@ def alternate(
             try:
                 kind, value = children[name].recv()
             except EOFError:
-                raise SideFailedError(name) from None
+                processes[name].join()
+                raise SideFailedError(name, processes[name].exitcode) from None
             if kind == "loss":
                 measured[name].losses.append(value)
             if kind == "seconds":
@@ -115,14 +122,14 @@ def alternate(
             with environment(side.variables):
                 process.start()
             theirs.close()
-            processes.append(process)
+            processes[name] = process
             finish_turn(name)
         for _ in range(len(workload)):
             for name, child in children.items():
                 child.send("go")
                 finish_turn(name)
     finally:
-        for process in processes:
+        for process in processes.values():
             process.kill()
             process.join()
     return measured
