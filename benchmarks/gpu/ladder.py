@@ -5,7 +5,6 @@ Each side is its own unmodified training loop on the same pairs, weights and opt
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from counting import memory_terms, peak_flops, useful_flops
 from cpu.trl_peer import trl_trainer
 from peft import LoraConfig
 from results import Record
-from timing import product_rate
+from timing import forget, product_rate
 from transformers import PreTrainedModel, TrainerCallback
 from workload import CONFIGS, Pairs, dummy_tokenizer, new_model, read_pairs
 
@@ -157,15 +156,15 @@ def _run_rungs(
             continue
         clock = StepClock(device, started + 0.8 * share)
         try:
-            scorer = _train_ours(plan, rung, pairs, clock)
+            scorer, max_tokens = _train_ours(plan, rung, pairs, clock)
         except (torch.OutOfMemoryError, ResourceError) as error:
             record.add(name, failed=str(error).splitlines()[0])
         else:
             if rung == RUNGS["shared + fused"]:
-                _report_memory(plan, pairs, scorer, record, device)
-            _report(name, plan, pairs, clock, record)
+                _report_memory(plan, pairs, scorer, len(clock.seconds), max_tokens, record, device)
+            _report(name, plan, pairs, clock, rung.dtype, record)
             del scorer
-        _forget(device)
+        forget(device)
 
 
 def run_trl(plan: Plan, record: Record, device: torch.device, seconds: float) -> None:
@@ -186,8 +185,8 @@ def run_trl(plan: Plan, record: Record, device: torch.device, seconds: float) ->
         except torch.OutOfMemoryError as error:
             record.add(name, failed=str(error).splitlines()[0])
         else:
-            _report(name, plan, pairs, clock, record)
-        _forget(device)
+            _report(name, plan, pairs, clock, torch.bfloat16, record)
+        forget(device)
 
 
 def _installed(package: str) -> bool:
@@ -198,20 +197,14 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _forget(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
 def _model(plan: Plan, device: torch.device, dtype: torch.dtype) -> PreTrainedModel:
     if device.type == "cpu":
         dtype = torch.float32  # a smoke test's
     return new_model(plan.shape, device, dtype)
 
 
-def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairScorer:
+def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> tuple[PairScorer, int]:
+    """The scorer after its steps, and the tokens of a micro-batch at the end: fewer, if memory ran out."""
     model: Any = _model(plan, clock.device, rung.dtype)
     if plan.method == "lora":
         model = add_lora(model, r=RANK, alpha=2 * RANK, dropout=0.0, target="all-linear")
@@ -234,7 +227,7 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         precision="bfloat16" if half else "float32",
         log_every=WARMUP_STEPS + plan.steps,
     )
-    TrainingLoop(
+    loop = TrainingLoop(
         scorer=scorer,
         tokenizer=dummy_tokenizer(),
         objective=objective,
@@ -251,8 +244,9 @@ def _train_ours(plan: Plan, rung: Rung, pairs: Pairs, clock: StepClock) -> PairS
         max_tokens=plan.max_tokens,
         world=world,
         callbacks=(clock,),
-    ).run()
-    return scorer
+    )
+    loop.run()
+    return scorer, loop.budget.tokens
 
 
 def _train_trl(plan: Plan, pairs: Pairs, clock: StepClock, *, use_liger: bool) -> None:
@@ -283,8 +277,10 @@ def _train_trl(plan: Plan, pairs: Pairs, clock: StepClock, *, use_liger: bool) -
         ).train()
 
 
-def _report(name: str, plan: Plan, pairs: Pairs, clock: StepClock, record: Record) -> None:
-    """Rates of the measured steps, over the work that these need at least."""
+def _report(
+    name: str, plan: Plan, pairs: Pairs, clock: StepClock, products: torch.dtype, record: Record
+) -> None:
+    """Rates of the measured steps over the work that they need at least, and over that of `products`."""
     steps = len(clock.seconds)
     if not steps:
         record.add(name, skipped="no step after the warm-up within the time")
@@ -294,8 +290,9 @@ def _report(name: str, plan: Plan, pairs: Pairs, clock: StepClock, record: Recor
     total = sum(clock.seconds)
     rate = useful_flops(CONFIGS[plan.shape], lengths, frozen=plan.method == "lora") / total
     is_cuda = clock.device.type == "cuda"
-    peak = peak_flops(torch.cuda.get_device_name()) if is_cuda else None
-    measured = product_rate(torch.bfloat16, 8192 if is_cuda else 64, clock.device)
+    is_half = is_cuda and products == torch.bfloat16  # what data sheets tell the rate of
+    peak = peak_flops(torch.cuda.get_device_name()) if is_half else None
+    measured = product_rate(products, 8192 if is_cuda else 64, clock.device)
     record.add(
         name,
         steps=steps,
@@ -312,19 +309,27 @@ def _report(name: str, plan: Plan, pairs: Pairs, clock: StepClock, record: Recor
 
 
 def _report_memory(
-    plan: Plan, pairs: Pairs, scorer: PairScorer, record: Record, device: torch.device
+    plan: Plan,
+    pairs: Pairs,
+    scorer: PairScorer,
+    steps: int,
+    max_tokens: int,
+    record: Record,
+    device: torch.device,
 ) -> None:
-    """The measured peak beside the sum of what must be held."""
+    """The measured peak of `steps` steps beside the sum of what must be held."""
+    if not steps:
+        return
     config = CONFIGS[plan.shape]
     largest = max(
         (
             [pairs.batch(step)[i] for i in micro.indices]
-            for step in range(WARMUP_STEPS, WARMUP_STEPS + plan.steps)
+            for step in range(WARMUP_STEPS, WARMUP_STEPS + steps)
             for micro in split_batch(
                 pairs.pairs.lengths[step * pairs.batch_size : (step + 1) * pairs.batch_size],
                 layout=Layout.SHARED,
                 world_size=1,
-                max_tokens=plan.max_tokens,
+                max_tokens=max_tokens,
             )[0]
         ),
         key=lambda chosen: sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in chosen),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from ladder import WARMUP_STEPS, StepClock
 from results import Record
+from timing import forget
 from workload import dummy_tokenizer, new_model, read_pairs
 
 from orpo.config.schema import TrainingSection
@@ -20,6 +20,7 @@ from orpo.modeling.engine import build_scorer
 from orpo.modeling.load import load_model
 from orpo.modeling.lora import add_lora
 from orpo.modeling.merge import merged_weights
+from orpo.modeling.quantization import quantization_config
 from orpo.objectives import ORPO
 from orpo.ops.distributed import World
 from orpo.training.batches import Batches
@@ -40,7 +41,7 @@ def check_optimizers(record: Record, device: torch.device, smoke: bool) -> None:
             _train(f"optimizer {name}", model, shape, name, record, device, smoke)
         except ConfigError as error:
             record.add(f"optimizer {name}", skipped=error.message)
-        _forget(device)
+        forget(device)
 
 
 def check_activations(record: Record, device: torch.device, smoke: bool) -> None:
@@ -57,30 +58,31 @@ def check_activations(record: Record, device: torch.device, smoke: bool) -> None
         except (torch.OutOfMemoryError, ResourceError) as error:
             record.add(f"gradient_checkpointing {name}", failed=str(error).splitlines()[0])
         del base, model
-        _forget(device)
+        forget(device)
 
 
 def check_qlora(record: Record, device: torch.device, smoke: bool) -> None:
     """Adapters over a base of NF4: pairs per second, peak, and what merging them makes of the logits."""
     shape = "smoke" if smoke else "llama-8b"
+    try:
+        quantization_config("nf4", torch.bfloat16)
+    except ConfigError as error:
+        record.add("qlora", skipped=error.message)
+        return
     with tempfile.TemporaryDirectory() as folder:
         new_model(shape, device, torch.bfloat16).save_pretrained(folder)
         dummy_tokenizer().save_pretrained(folder)
-        _forget(device)
+        forget(device)
         for dora in (False, True):
             name = "qdora" if dora else "qlora"
-            try:
-                model: Any = _quantized(Path(folder)).to(device)
-            except ConfigError as error:
-                record.add(name, skipped=error.message)
-                return
+            model: Any = _quantized(Path(folder)).to(device)
             model = add_lora(model, r=16, alpha=32, dropout=0.0, target="all-linear", dora=dora)
             _train(name, model, shape, "adamw", record, device, smoke)
             with torch.no_grad():
                 merged_weights(model)  # raises if their logits are not the adapters'
             record.add(f"{name}, merged", logits="those of the adapters, to rounding")
             del model
-            _forget(device)
+            forget(device)
 
 
 def _quantized(folder: Path) -> Any:
@@ -134,10 +136,3 @@ def _train(
         state_gb=held / 1e9,
         state_foretold_gb=state_bytes(model, settings) / 1e9,
     )
-
-
-def _forget(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -50,6 +50,9 @@ class Part:
     run: Callable[[Record, bool, float], None]
     """Given where results go, whether this is a smoke test, and the seconds there are."""
 
+    needs: str | None = None
+    """A package without which it has nothing to measure."""
+
 
 def _check(name: str, record: Record, smoke: bool, seconds: float) -> None:
     import checks
@@ -95,7 +98,8 @@ def _device() -> torch.device:
 
 def _steps(kind: str, shape: str, method: str, seconds: float) -> Part:
     run = {"ours": _ladder, "compiled": _compiled, "trl": _trl}[kind]
-    return Part(f"{kind} {shape} {method}", seconds, partial(run, shape, method))
+    needs = "trl" if kind == "trl" else None
+    return Part(f"{kind} {shape} {method}", seconds, partial(run, shape, method), needs)
 
 
 PARTS = [
@@ -113,7 +117,7 @@ PARTS = [
     _steps("ours", "qwen-7b", "lora", 60),
     Part("flex", 90, partial(_check, "flex")),
     Part("activations", 80, partial(_methods, "activations")),
-    Part("qlora", 90, partial(_methods, "qlora")),
+    Part("qlora", 90, partial(_methods, "qlora"), "bitsandbytes"),
     Part("sharding", 60, _sharding),
     Part("optimizers", 90, partial(_methods, "optimizers")),
     _steps("trl", "llama-8b", "full", 60),
@@ -143,8 +147,15 @@ def run_all(parts: list[Part], out: Path, seconds: float) -> None:
     for part in parts:
         status = Record(out, "parts")
         left = stop - time.monotonic()
-        if left < 2 * STARTUP:
-            status.add(part.name, status="skipped, no time left", seconds=0.0)
+        skipped = (
+            "no time left"
+            if left < 2 * STARTUP
+            else f"{part.needs} is not installed"
+            if part.needs and not _is_installed(part.needs)
+            else None
+        )
+        if skipped:
+            status.add(part.name, status=f"skipped, {skipped}", seconds=0.0)
             write_tables(out)
             continue
         started = time.monotonic()
@@ -166,15 +177,14 @@ def run_all(parts: list[Part], out: Path, seconds: float) -> None:
 
 def missing_packages() -> list[str]:
     """Packages without which nothing runs."""
-    missing: list[str] = []
-    for name in (*REQUIRED, "orpo"):
-        try:
-            found = find_spec(name) is not None
-        except ModuleNotFoundError:  # of a parent package
-            found = False
-        if not found:
-            missing.append(name)
-    return missing
+    return [name for name in (*REQUIRED, "orpo") if not _is_installed(name)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # of a parent package
+        return False
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ladder import WARMUP_STEPS, StepClock
 from results import Record
+from timing import forget
 from workload import dummy_tokenizer, new_model, read_pairs
 
 from orpo.config.schema import TrainingSection
@@ -38,8 +39,7 @@ def check_sharding(record: Record, device: torch.device, smoke: bool) -> None:
     with join_world(needs_group=True) as world:
         for name, settings in WAYS.items():
             clock = StepClock(device, math.inf)
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
+            forget(device)
             found = _train(shape, settings, world, clock, smoke)
             expected = expected or found
             differences = [
