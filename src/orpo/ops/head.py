@@ -71,6 +71,10 @@ def target_log_probs(
     Returns:
         (N,) log-probabilities, float32, or float64 for float64 states.
     """
+    if not torch.is_grad_enabled():
+        # An autograd.Function is told what has a gradient, not whether it will be asked for.
+        hidden, weight = hidden.detach(), weight.detach()
+        bias = None if bias is None else bias.detach()
     return _TargetLogProbs.apply(  # type: ignore[no-any-return]
         hidden,
         weight,

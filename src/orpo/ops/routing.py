@@ -41,9 +41,10 @@ def routed(logits: Sequence[Tensor], weight: Tensor, top_k: int) -> Routed:
         flat = layer.flatten(0, -2)
         probabilities = flat.softmax(-1, dtype=torch.promote_types(flat.dtype, torch.float32))
         chosen = probabilities.topk(top_k, dim=-1).indices
-        weights = weight.to(probabilities.dtype)
-        load = load + weights @ torch.zeros_like(probabilities).scatter_(-1, chosen, 1)
-        probability = probability + weights @ probabilities
+        # Sums rather than products with the weights, which autocast would round to bfloat16.
+        weights = weight.to(probabilities.dtype)[:, None]
+        load = load + (weights * torch.zeros_like(probabilities).scatter_(-1, chosen, 1)).sum(0)
+        probability = probability + (weights * probabilities).sum(0)
     return Routed(load, probability)
 
 
@@ -55,4 +56,4 @@ def balancing_loss(load: Tensor, probability: Tensor, count: float) -> Tensor:
         probability: (E,) `Routed.probability` of the part.
         count: tokens of the whole batch times layers, each times its weight.
     """
-    return len(load) * (load / count) @ (probability / count)
+    return len(load) * ((load / count) * (probability / count)).sum()

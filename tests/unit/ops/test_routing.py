@@ -53,3 +53,20 @@ def test_gradients_flow_through_probabilities_alone() -> None:
 def test_rows_of_a_batch_are_tokens_one_after_the_other() -> None:
     logits = torch.randn(2, 2, 4, generator=torch.Generator().manual_seed(0))
     assert loss(logits) == pytest.approx(loss(logits.view(4, 4)))
+
+
+def test_autocast_rounds_nothing() -> None:
+    """Where experts are nearly equally busy, the gradient is a small difference of large numbers."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.rand(64, generator=generator)
+    results: list[tuple[Tensor, Tensor]] = []
+    for enabled in (False, True):
+        generator.manual_seed(1)
+        logits = torch.randn(64, 4, generator=generator, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            sums = routed([logits], weight, 2)
+            found = balancing_loss(sums.load, sums.probability, 64.0)
+        results.append((found.detach(), *torch.autograd.grad(found, logits)))
+    assert results[1][0].dtype == torch.float32
+    for plain, under_autocast in zip(*results, strict=True):
+        assert torch.equal(plain, under_autocast)

@@ -14,7 +14,7 @@ from torch import Tensor
 from orpo.batch import PackedAttention
 from orpo.ops.attention.blocks import block_attention
 from orpo.ops.attention.cpu import cpu_attention
-from orpo.ops.attention.flex import flex_attention
+from orpo.ops.attention.flex import TILE, flex_attention
 from orpo.ops.attention.varlen import (
     flash_attn_attention,
     flash_attn_kernel,
@@ -69,6 +69,7 @@ def choose_backend(
     window: int | None,
     softcap: bool,
     sinks: bool,
+    tokens: int,
     kernels: Kernels | None,
 ) -> Backend:
     """The fastest backend that computes this exactly.
@@ -82,6 +83,7 @@ def choose_backend(
         window: keys that a query sees at most, or None.
         softcap: whether scores are capped.
         sinks: whether sinks take part in the softmax.
+        tokens: of the row.
         kernels: what there is on the device; None for one that is no CUDA GPU.
     """
     if device == "cpu" and head_size == value_size and not softcap and not sinks:
@@ -96,7 +98,8 @@ def choose_backend(
             return Backend.VARLEN
         if kernels.flash_attn:
             return Backend.FLASH_ATTN
-    if kernels.triton and min(head_size, value_size) >= 16:
+    # Less than a tile is not worth a kernel: a self-check's row, say, of which several gradients are asked.
+    if kernels.triton and min(head_size, value_size) >= 16 and tokens >= TILE:
         return Backend.FLEX
     return Backend.BLOCKS
 
@@ -145,6 +148,7 @@ def packed_row_attention(
         window=window,
         softcap=softcap is not None,
         sinks=sinks is not None,
+        tokens=query.shape[2],
         kernels=_kernels(query.device),
     )
     return ATTENTION[backend](

@@ -2,6 +2,7 @@
 
 A kernel is generated for the row's mask, which is read from a few numbers per token.  The tiles that the
 kernel visits are derived from the same numbers, tile by tile, so no matrix of all tokens by all is ever made.
+Its backward pass can run once: what it has kept is written over.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ def _kernel(device: str) -> Callable[..., Any]:
     config = torch._dynamo.config
     # Above the limit dynamo would go on with the unfused function, which holds all scores.
     config.recompile_limit = max(config.recompile_limit, RECOMPILES)
+    # A softcap that is a symbol, as dynamo makes of numbers in dynamic shapes, has no backward pass.
+    config.specialize_float = True
     return torch.compile(torch_flex_attention, dynamic=True)
 
 

@@ -29,6 +29,7 @@ PLAIN = {
     "window": None,
     "softcap": False,
     "sinks": False,
+    "tokens": 5000,
 }
 
 TABLE: list[tuple[str, dict[str, Any], Kernels | None, Backend]] = [
@@ -61,6 +62,10 @@ TABLE: list[tuple[str, dict[str, Any], Kernels | None, Backend]] = [
     ("float64", {"dtype": torch.float64}, WITH_FLASH_ATTN, Backend.BLOCKS),
     ("head of 512", {"head_size": 512, "value_size": 512}, WITH_FLASH_ATTN, Backend.FLEX),
     ("head of 20", {"head_size": 20, "value_size": 20}, WITH_FLASH_ATTN, Backend.FLEX),
+    ("float32, less than a tile", {"dtype": torch.float32, "tokens": 127}, HOPPER, Backend.BLOCKS),
+    ("float32, a tile", {"dtype": torch.float32, "tokens": 128}, HOPPER, Backend.FLEX),
+    ("capped, less than a tile", {"softcap": True, "tokens": 22}, HOPPER, Backend.BLOCKS),
+    ("less than a tile", {"tokens": 22}, HOPPER, Backend.VARLEN),
     ("head of 12", {"head_size": 12, "value_size": 12}, WITH_FLASH_ATTN, Backend.BLOCKS),
     ("values of another size", {"head_size": 192, "value_size": 128}, WITH_FLASH_ATTN, Backend.FLEX),
     ("older GPU", {}, TURING, Backend.FLEX),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.attention.flex_attention as torch_flex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -144,7 +145,7 @@ def test_tiles_far_from_everything_seen_are_not_visited(lengths: tuple[int, int,
     assert counts[0] <= 4 * tiles
 
 
-@torch._dynamo.config.patch(recompile_limit=8)  # restored afterwards
+@torch._dynamo.config.patch(recompile_limit=8, specialize_float=False)  # restored afterwards
 def test_rows_of_any_length_share_one_compilation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of dynamo, which decides it; what it hands on is run as it is."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
@@ -158,6 +159,44 @@ def test_rows_of_any_length_share_one_compilation(monkeypatch: pytest.MonkeyPatc
         expected = block_attention(*row.to(torch.float32), row.layout, scale=0.3, softcap=2.0)
         torch.testing.assert_close(found, expected, rtol=2e-5, atol=2e-6)
     assert counters["unique_graphs"] - before == 1
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+@torch._dynamo.config.patch(recompile_limit=8, specialize_float=False)  # restored afterwards
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options) or "plain")
+def test_what_is_compiled_has_the_gradients_of_blocks(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    """Traced forward and backward as for a GPU; what would then be a kernel is run as it is written.
+
+    One graph serves all lengths; a row of one tile has another, since it has no tile beside it.
+    """
+    monkeypatch.setattr(torch_flex, "_validate_device", lambda *_: None)  # refuses gradients on a CPU
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    compiled = flex._kernel.__wrapped__("cuda")
+    monkeypatch.setattr(flex, "_kernel", lambda device: compiled)
+    counters = torch._dynamo.utils.counters["stats"]
+    before = counters["unique_graphs"]
+    for rows in (((20, 10, 10),), ((100, 30, 40), (7, 150, 3)), ((300, 200, 1),), ((5, 5, 500), (9, 1, 2))):
+        row = random_row(shared_layout(rows))
+        inputs = [x.requires_grad_() for x in row.to(torch.float32)]
+        given = dict(options)
+        if "sinks" in options:
+            given["sinks"] = SINKS.float().requires_grad_()
+            inputs.append(given["sinks"])
+        results: list[tuple[Tensor, ...]] = []
+        for attend in (flex_attention, block_attention):
+            output = attend(*inputs[:3], row.layout, scale=0.3, **given)
+            torch.manual_seed(1)
+            results.append((output, *torch.autograd.grad(output, inputs, torch.randn(output.shape))))
+        for found, expected in zip(*results, strict=True):
+            assert relative_error(found, expected) < 1e-5
+    assert counters["unique_graphs"] - before <= 2
+
+
+def relative_error(found: Tensor, expected: Tensor) -> float:
+    return ((found - expected).norm() / expected.norm()).item()
 
 
 def test_a_mask_is_made_once_per_window() -> None:
