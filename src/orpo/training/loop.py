@@ -247,7 +247,9 @@ class TrainingLoop:
         callbacks.fire("on_pre_optimizer_step")
         self._heed_verdict()  # on the step before, whose numbers have come while this one's work was queued
         left_out, sums = self._guard.judge(self.step + 1, batch, sums, grad_norm)
-        self._optimizer.found_inf = left_out  # type: ignore[attr-defined]  read by all of ours
+        # The optimizer works on the host where weights are offloaded, and would not wait for its own copy.
+        home = next(iter(self._parameters.values())).device
+        self._optimizer.found_inf = left_out.to(home)  # type: ignore[attr-defined]  read by all of ours
         self._optimizer.step()
         self._scaler.update()
         callbacks.fire("on_optimizer_step")
