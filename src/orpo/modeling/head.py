@@ -139,9 +139,12 @@ def find_head(model: PreTrainedModel) -> OutputHead | None:
         hidden = decoder(input_ids=ids, use_cache=False).last_hidden_state
     if len(given) != 1 or given[0].dtype != hidden.dtype or not _same(given[0], hidden):
         return None
-    candidates = _candidates(model.config.get_text_config())
-    transform = next((t for t in candidates if _same(t(outputs[0]), logits)), None)
-    if transform is None:
+    # The nearest, not the first that will do: in bfloat16 a scale and its inverse may both.
+    transform = min(
+        _candidates(model.config.get_text_config()),
+        key=lambda t: (t(outputs[0]).float() - logits.float()).norm().item(),
+    )
+    if not _same(transform(outputs[0]), logits):
         return None
     if _is_plain_linear(layer):
         return FusedHead(layer, transform)
@@ -182,7 +185,8 @@ def _candidates(config: PreTrainedConfig) -> Iterator[LogitTransform]:
 
 
 def _same(found: Tensor, expected: Tensor) -> bool:
+    """Whether nothing but some roundings of each number makes a difference."""
     if found.shape != expected.shape:
         return False
-    noise = 8 * torch.finfo(expected.dtype).eps * expected.abs().max().item()
-    return (found - expected).abs().max().item() <= noise
+    noise = 4 * torch.finfo(expected.dtype).eps * expected.abs() + 1e-6
+    return bool(((found - expected).abs() <= noise).all())

@@ -132,6 +132,24 @@ class Sharpened(LlamaForCausalLM):
         return output
 
 
+class Biased(LlamaForCausalLM):
+    """Prefers every other token, by little beside the largest logits."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output: Any = super().forward(*args, **kwargs)
+        output.logits[..., ::2] += 3
+        return output
+
+
+class Stretched(LlamaForCausalLM):
+    """Has a scale that no configuration tells."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        output: Any = super().forward(*args, **kwargs)
+        output.logits = output.logits * 1.05
+        return output
+
+
 class Masked(LlamaForCausalLM):
     """Forbids one token."""
 
@@ -175,10 +193,27 @@ class ByHand(LlamaForCausalLM):
         return CausalLMOutputWithPast(logits=hidden @ self.lm_head.weight.T)
 
 
-@pytest.mark.parametrize("kind", [Sharpened, Masked, Shrunk, Upcast, Twice, ByHand])
-def test_what_is_not_known_is_left_to_the_model(kind: type[LlamaForCausalLM]) -> None:
-    model = kind(tiny_llama(initializer_range=0.3).config).eval()
-    assert find_head(model) is None
+UNKNOWN = [Sharpened, Biased, Stretched, Masked, Shrunk, Twice, ByHand]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_what_is_not_known_is_left_to_the_model(kind: type[LlamaForCausalLM], dtype: torch.dtype) -> None:
+    model: Any = kind(tiny_llama(initializer_range=0.3).config).eval()
+    assert find_head(model.to(dtype)) is None
+
+
+def test_a_head_of_another_type_than_the_states_is_left_to_the_model() -> None:
+    assert find_head(Upcast(tiny_llama(initializer_range=0.3).config).eval()) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("scaling", [1.01, 1.03, 0.98])
+def test_a_scale_is_not_taken_for_its_inverse(scaling: float, dtype: torch.dtype) -> None:
+    model: Any = tiny("granite", logits_scaling=scaling)
+    head = find_head(model.to(dtype))
+    assert isinstance(head, FusedHead)
+    assert head.transform == LogitTransform(scale=1 / scaling)
 
 
 @pytest.mark.parametrize(
