@@ -201,7 +201,7 @@ def _train(
     facts = {
         "config": settings_record(config),
         "definition": flat({name: definition[name] for name in _MADE_OF}),
-        "engine": flat({**engine, "versions": definition["versions"]}),
+        "engine": flat({**engine, "max_tokens": settings.max_tokens, "versions": definition["versions"]}),
     }
 
     def evaluate(on_forward: Callable[[], None]) -> dict[str, float]:
@@ -247,7 +247,8 @@ def _train(
     budget, saved = settings.max_tokens, None
     if start.checkpoint is not None:
         saved = opened.enter_context(read_checkpoint(start.checkpoint, output, facts, world))
-        if budget == "auto" and start.checkpoint.facts["engine"] == facts["engine"]:
+        if start.checkpoint.facts["engine"] == facts["engine"]:
+            # What was chosen, or was left when memory ran out: another split rounds differently.
             budget = saved.state["budget"][-1]["tokens"]
     if checkpoint_interval(settings, total_steps(settings, batches)) is not None:
         _require_room(output.checkpoints.path, model, settings)

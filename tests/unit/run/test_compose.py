@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -32,7 +33,12 @@ def base(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "base")
 
 
-def run(base: Path, *overrides: str, callbacks: list[TrainerCallback] | None = None) -> TrainingResult:
+def run(
+    base: Path,
+    *overrides: str,
+    callbacks: list[TrainerCallback] | None = None,
+    resume: Literal["auto"] | None = None,
+) -> TrainingResult:
     """Two steps over 16 pairs, into `run` beside the model."""
     config = {
         "model": str(base),
@@ -40,19 +46,21 @@ def run(base: Path, *overrides: str, callbacks: list[TrainerCallback] | None = N
         "training": {"batch_size": 8, "max_steps": 2, "log_every": 1, "learning_rate": 1e-2},
         "output": str(base.with_name("run")),
     }
-    return train(config, overrides=overrides, train_rows=rows(16), callbacks=callbacks or [])
+    return train(config, overrides=overrides, train_rows=rows(16), callbacks=callbacks or [], resume=resume)
 
 
 class Raise(TrainerCallback):
     """Raises an error at the end of a step."""
 
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, step: int = 1) -> None:
         self.error = error
+        self.step = step
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        raise self.error
+        if state.global_step == self.step:
+            raise self.error
 
 
 @pytest.mark.parametrize(
@@ -109,6 +117,25 @@ def test_an_evaluation_that_runs_out_of_memory_halves_the_budget_for_the_rest_of
     assert max(exhausted.held[:2]) > 40 >= max(exhausted.held[2:]), "every pair has fewer than 40 tokens"
     metrics = [(result.path / "metrics.jsonl").read_bytes() for result in (ran_out, halved)]
     assert metrics[0] == metrics[1]
+
+
+def test_what_was_left_of_a_given_budget_holds_after_resuming_unless_another_is_given(base: Path) -> None:
+    options = ("data.eval=0.5", "training.checkpoint_every=1")
+    with pytest.raises(KeyboardInterrupt):
+        run(
+            base,
+            *options,
+            "training.max_tokens=80",
+            callbacks=[ExhaustedOnce(), Raise(KeyboardInterrupt(), step=2)],
+        )
+    folder = base.with_name("run")
+    shutil.copytree(folder, folder.with_name("other"))
+    resumed = run(base, *options, "training.max_tokens=80", resume="auto")
+    assert [change["tokens"] for change in resumed.summary["max_tokens"]] == [80, 40]
+    other = run(
+        base, *options, "training.max_tokens=60", f"output={folder.with_name('other')}", resume="auto"
+    )
+    assert [change["tokens"] for change in other.summary["max_tokens"]] == [80, 40, 60]
 
 
 def test_a_callback_that_needs_a_trainer_is_refused_before_anything_is_written(base: Path) -> None:
