@@ -26,7 +26,7 @@ from orpo.ops.distributed import join_world
 from orpo.training.loop import TrainingLoop
 from tests.loops import make_loop, random_pairs
 from tests.processes import run_module
-from tests.tiny import tiny_llama, tiny_reward_model
+from tests.tiny import score_as_if_large, tiny_llama, tiny_reward_model
 
 Budget = int | Literal["auto"]
 
@@ -185,6 +185,7 @@ def test_an_estimate_over_the_batch_is_the_same_over_two_processes(tmp_path: Pat
 
 
 if __name__ == "__main__":
+    score_as_if_large()
     which, directory, *budgets = sys.argv[1:]
     # The processes meet once: at a second meeting one could find the other still leaving the first.
     with join_world():

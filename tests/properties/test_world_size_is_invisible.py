@@ -31,7 +31,7 @@ from orpo.training.guard import Judged
 from tests.loops import ALONE, make_loop, random_pairs
 from tests.processes import run_module
 from tests.properties.test_splits_are_invisible import assert_same
-from tests.tiny import tiny_llama, tiny_reward_model
+from tests.tiny import score_as_if_large, tiny_llama, tiny_reward_model
 
 STEPS = 5
 
@@ -213,4 +213,5 @@ def test_sharded_runs_go_on_to_the_same_bytes(together: Path) -> None:
 
 
 if __name__ == "__main__":
+    score_as_if_large()
     work(Path(sys.argv[1]))

@@ -15,12 +15,16 @@ from torch.autograd.graph import save_on_cpu
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 from transformers import PreTrainedModel
 
+from orpo.errors import ConfigError
+from orpo.modeling.head import probe_ids
+
 _aten = torch.ops.aten
 
 KEPT = {
     _aten.mm.default,
     _aten.addmm.default,
     _aten.bmm.default,
+    _aten._unsafe_view.default,
     _aten._scaled_dot_product_flash_attention_for_cpu.default,
     _aten._scaled_dot_product_flash_attention.default,
     _aten._scaled_dot_product_efficient_attention.default,
@@ -28,7 +32,8 @@ KEPT = {
     torch.ops.torch_attn._varlen_attn.default,
 }
 """Operators whose results selective checkpointing keeps: matrix products and attention, which cost most to
-compute again.  What lies between them (norms, positions, activations) is recomputed."""
+compute again.  What lies between them (norms, positions, activations) is recomputed.  A product of three
+dimensions is a view of one of two, under which PyTorch notices that somebody has written over it."""
 
 
 def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False, offload: bool = False) -> None:
@@ -39,6 +44,9 @@ def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False, o
         selective: keep the results of matrix products and attention, and recompute only the rest: most of
             the memory of activations stays in use, for little time.
         offload: what a layer is given, and is kept for its recomputation, waits in the host's memory.
+
+    Raises:
+        ConfigError: `selective`, and a layer writes over a result that would be kept.
     """
     options: dict[str, Any] = {"use_reentrant": False}
     if selective:
@@ -47,10 +55,42 @@ def checkpoint_activations(model: PreTrainedModel, *, selective: bool = False, o
         # The method's newer name does not exist in every release of transformers that we support.
         warnings.filterwarnings("ignore", ".*gradient_checkpointing_enable", FutureWarning)
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
+    if selective:
+        _require_kept_results(model)
     module: Any
     for module in model.modules() if offload else ():
         if (checkpoint := getattr(module, "_gradient_checkpointing_func", None)) is not None:
             module._gradient_checkpointing_func = partial(_offloading, checkpoint)
+
+
+def _require_kept_results(model: PreTrainedModel) -> None:
+    """Try some tokens: what a layer has written over would be computed again from the wrong numbers.
+
+    Raises:
+        ConfigError: a layer does.
+    """
+    leaves: list[Tensor] = []
+
+    def cut_off(_module: object, _args: object, embedded: Tensor) -> Tensor:
+        leaves.append(embedded.detach().requires_grad_())
+        return leaves[-1].clone()
+
+    was_training = model.training
+    model.train()  # else nothing is checkpointed
+    try:
+        with torch.enable_grad(), model.get_input_embeddings().register_forward_hook(cut_off):
+            states: Tensor = model.base_model(input_ids=probe_ids(model, 4), use_cache=False)[0]
+        torch.autograd.grad(states.float().sum(), leaves)
+    except RuntimeError as error:
+        if "mutated" not in str(error):
+            raise
+        raise ConfigError(
+            f"training.gradient_checkpointing: selective keeps results of matrix products, and a layer of "
+            f"{type(model).__name__} writes over one",
+            hint="Use true.",
+        ) from error
+    finally:
+        model.train(was_training)
 
 
 def _offloading(checkpoint: Callable[..., Any], layer: Callable[..., Any], *args: Any) -> Any:

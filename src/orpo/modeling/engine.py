@@ -27,6 +27,8 @@ from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind, Outputs
 from orpo.modeling.reward import RewardScorer, value_head
 from orpo.modeling.routing import find_router_loss
 from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
+from orpo.ops.head import product_dtype
+from orpo.ops.precision import autocast
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +66,19 @@ def build_scorer(
     max_length: int,
     kind: ModelKind = LANGUAGE_MODEL,
     router_loss: float | Literal["auto"] = 0.0,
+    products: torch.dtype | None = None,
 ) -> PairScorer:
     """A scorer of `model` in the best layout that is exact, or in the one that is asked for.
 
     Args:
-        model: on the device of the run, with any adapters in place.
+        model: on the device of the run, with any adapters in place.  Weights that will be shared out over
+            processes may be on the host; then the device's attention is not part of what is tried.
         layout: which layout; `auto` tries shared, packed and padded in this order, and says why one fails.
         max_length: tokens of the longest branch, for models whose positions depend on it.
         kind: what the model is; the scores of a reward model are values.
         router_loss: coefficient of the loss that a mixture of experts adds, see `find_router_loss`.
+        products: what training autocasts to, or None: layouts are tried with it too, since another type may
+            have another backend of attention.
 
     Raises:
         ConfigError: the layout that was asked for is not exact for this model, a reward model has no value
@@ -82,7 +88,7 @@ def build_scorer(
     if kind.is_reward:
         value_head(base)
     with evaluating(model):
-        chosen = _choose(base, layout, max_length, kind.outputs)
+        chosen = _choose(base, layout, max_length, kind.outputs, products)
         router = find_router_loss(base, router_loss)
         if kind.is_reward:
             return RewardScorer(model, layout=chosen)
@@ -95,7 +101,11 @@ def build_scorer(
 
 
 def _choose(
-    model: PreTrainedModel, wanted: Layout | Literal["auto"], max_length: int, outputs: Outputs
+    model: PreTrainedModel,
+    wanted: Layout | Literal["auto"],
+    max_length: int,
+    outputs: Outputs,
+    products: torch.dtype | None,
 ) -> Layout:
     if wanted == Layout.PADDED:
         return Layout.PADDED
@@ -103,6 +113,9 @@ def _choose(
     said = ""
     for layout in tried:
         reason = why_not_exact(model, layout, max_length, outputs)
+        if reason is None and products is not None:
+            with autocast(model.device, products):
+                reason = why_not_exact(model, layout, max_length, outputs)
         if reason is None:
             return layout
         if wanted != "auto":
@@ -293,7 +306,7 @@ def _inputs_differ(packed: list[_Call], alone: list[list[_Call]], blocks: list[B
             for found, wanted in zip(ours.tensors, expected.tensors, strict=True):
                 wanted = wanted[:, :, block.prefix_length :].float()
                 error = (found[:, :, own].float() - wanted).norm() / wanted.norm()
-                if error > (0.1 if _is_coarse(found.dtype) else 1e-3):
+                if error > (0.1 if _is_coarse(found) else 1e-3):
                     return (
                         f"queries, keys or values of layer {layer} differ by {error.item():.1e} from those "
                         "of a text run alone: it does not take positions as they are given"
@@ -338,7 +351,7 @@ def _outputs_differ(
         if text.shape[1] > LOST:
             cut = outputs(model, input_ids=text[:, LOST:])[0].float()
             noise = max(noise, _distance(cut, alone[LOST:]))
-    if error <= (0.2 if _is_coarse(packed.dtype) else 1e-3) * noise:
+    if error <= (0.2 if _is_coarse(packed) else 1e-3) * noise:
         return None
     return (
         f"a test row differs from its texts run one by one, by {error:.1e} of the outputs; losing {LOST} "
@@ -346,8 +359,9 @@ def _outputs_differ(
     )
 
 
-def _is_coarse(dtype: torch.dtype) -> bool:
-    return torch.finfo(dtype).eps > 1e-4
+def _is_coarse(made: Tensor) -> bool:
+    """Whether the products that a tensor comes of are of half precision."""
+    return torch.finfo(product_dtype(made)).eps > 1e-4
 
 
 def _distance(found: Tensor, expected: Tensor) -> float:

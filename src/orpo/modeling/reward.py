@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import PreTrainedModel
 
 from orpo.batch import Layout, MicroBatch, Scores
@@ -37,11 +38,11 @@ class RewardScorer(PairScorer):
     def scores(self, states: Tensor, batch: MicroBatch) -> Scores:
         """Scores of the batch's B pairs from its (2B, D) `states`."""
         head = value_head(unwrapped(self.model))
-        weight = next(head.parameters())
-        # A product of one column takes no time, and autocast would leave values three digits.
+        wide = torch.promote_types(states.dtype, torch.float32)
+        weights = {name: weight.to(wide) for name, weight in head.named_parameters()}
+        # A product of one column takes no time, and bfloat16 would leave values three digits.
         with torch.autocast(states.device.type, enabled=False):
-            values = head(states.to(weight.dtype)).view_as(batch.ends)
-        values = values.to(torch.promote_types(values.dtype, torch.float32))
+            values = functional_call(head, weights, (states.to(wide),)).view_as(batch.ends)
         return replace(collect(values.new_zeros(batch.targets.shape), batch), values=values)
 
 

@@ -167,6 +167,7 @@ def _train(
         max_length=data.max_length,
         kind=kind,
         router_loss=settings.router_loss,
+        products=dtype,
     )
     gather = share_out(scorer, settings, world, dtype) if is_shared_out else None
     if settings.compile:

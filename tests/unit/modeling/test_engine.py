@@ -32,6 +32,9 @@ from orpo.errors import ConfigError
 from orpo.modeling.engine import build_scorer, why_not_exact
 from orpo.modeling.head import FusedHead
 from orpo.modeling.lora import add_lora
+from orpo.ops.attention import backends
+from orpo.ops.attention.backends import Backend
+from orpo.ops.attention.cpu import cpu_attention
 from tests.tiny import tiny_llama
 
 SHAPE: dict[str, Any] = {
@@ -242,6 +245,23 @@ def test_attention_of_a_models_own_is_noticed(layout: Layout, dtype: torch.dtype
     model.set_attn_implementation("test_odd")
     assert "differs from its texts" in (why_not_exact(model, layout, 64) or "")
     assert model.config._attn_implementation == "test_odd"
+
+
+@pytest.mark.parametrize("layout", ["shared", "packed"])
+def test_attention_that_is_wrong_in_the_type_of_the_products_alone_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    """Another type may have another backend."""
+
+    def faulty(query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any) -> Tensor:
+        shift = 1 if query.dtype == torch.bfloat16 else 0
+        return cpu_attention(query, key, value.roll(shift, 2), *args, **options)
+
+    monkeypatch.setitem(backends.ATTENTION, Backend.CPU, faulty)
+    model = tiny_llama(initializer_range=0.3)
+    assert build_scorer(model, layout=Layout(layout), max_length=64).layout == layout
+    with pytest.raises(ConfigError, match="not exact"):
+        build_scorer(model, layout=Layout(layout), max_length=64, products=torch.bfloat16)
 
 
 @packed_layouts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -75,9 +76,14 @@ def test_a_missing_response_changes_nothing() -> None:
     assert found[0] == pytest.approx(found[1])
 
 
-def test_values_are_not_rounded_by_autocast() -> None:
+@pytest.mark.parametrize("lora", [False, True], ids=["whole", "adapters"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_values_are_not_rounded_to_bfloat16(dtype: torch.dtype, lora: bool) -> None:
     """The head's product would leave them 8 bits, so that close values would be equal."""
-    scorer = build_scorer(tiny_reward_model(), layout="auto", max_length=128, kind=REWARD_MODEL)
+    model: Any = tiny_reward_model().to(dtype)  # pyright: ignore[reportArgumentType]
+    if lora:
+        model = add_lora(model, r=2, alpha=4, dropout=0.0, target="all-linear", kind=REWARD_MODEL)
+    scorer = build_scorer(model, layout="auto", max_length=128, kind=REWARD_MODEL)
     batch = collate(PAIRS, scorer.layout, pad_id=0, prompt_tokens=OBJECTIVE.prompt_tokens)
     with torch.no_grad(), scorer.attention(), autocast(torch.device("cpu"), torch.bfloat16):
         values = scorer(batch).values

@@ -42,7 +42,13 @@ def score_pairs(
         NumericsError: a score is not finite.
         ResourceError: a single pair does not fit into memory.
     """
-    scorer = build_scorer(subject.model, layout="auto", max_length=subject.max_length, kind=subject.kind)
+    scorer = build_scorer(
+        subject.model,
+        layout="auto",
+        max_length=subject.max_length,
+        kind=subject.kind,
+        products=subject.dtype,
+    )
 
     def attempt(max_tokens: int, on_forward: Callable[[], None]) -> Scores:
         return score_responses(
