@@ -320,9 +320,9 @@ class TrainingSection(Section):
 
     gradient_checkpointing: Literal["selective", "offload"] | bool = False
     """Recompute activations in the backward pass. `selective`: all but the results of matrix products and
-    attention; refused for the few models whose layers write over these. `true`: each layer's, from its input,
-    which takes about a third more time. `offload`: as `true`, and beside a GPU these inputs wait in the host's
-    memory. It never changes the result."""
+    attention; refused for the few models whose layers write over these. `true`: each layer's, from its
+    input, which takes about a third more time. `offload`: as `true`, and beside a GPU these inputs wait in
+    the host's memory. It never changes the result."""
 
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several processes hold the model: each one whole (`ddp`), or each a share of weights, gradients and

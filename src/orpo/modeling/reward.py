@@ -15,6 +15,7 @@ from orpo.batch import Layout, MicroBatch, Scores
 from orpo.errors import ConfigError
 from orpo.modeling.kinds import VALUE_HEAD
 from orpo.modeling.scorer import PairScorer, collect, model_inputs, unwrapped
+from orpo.ops.precision import widened
 
 
 class RewardScorer(PairScorer):
@@ -38,7 +39,7 @@ class RewardScorer(PairScorer):
     def scores(self, states: Tensor, batch: MicroBatch) -> Scores:
         """Scores of the batch's B pairs from its (2B, D) `states`."""
         head = value_head(unwrapped(self.model))
-        wide = torch.promote_types(states.dtype, torch.float32)
+        wide = widened(states.dtype)
         weights = {name: weight.to(wide) for name, weight in head.named_parameters()}
         # A product of one column takes no time, and bfloat16 would leave values three digits.
         with torch.autocast(states.device.type, enabled=False):

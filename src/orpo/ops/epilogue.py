@@ -14,6 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from orpo.ops.precision import widened
+
 PIECE = 2**19
 """Numbers of a piece on a CPU: 2 MB in float32."""
 
@@ -95,7 +97,7 @@ def _softmax(logits: Tensor, targets: Tensor, out: Tensor) -> Tensor:
 
 
 def _new_log_probs(outputs: Tensor) -> Tensor:
-    return outputs.new_empty(len(outputs), dtype=torch.promote_types(outputs.dtype, torch.float32))
+    return outputs.new_empty(len(outputs), dtype=widened(outputs.dtype))
 
 
 def _pieces(outputs: Tensor, transform: LogitTransform) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -105,7 +107,7 @@ def _pieces(outputs: Tensor, transform: LogitTransform) -> Iterator[tuple[slice,
     """
     rows, vocabulary = outputs.shape
     size = max(1, PIECE // vocabulary) if outputs.device.type == "cpu" else max(1, rows)
-    wide = torch.promote_types(outputs.dtype, torch.float32)
+    wide = widened(outputs.dtype)
     scratch = outputs.new_empty((min(size, rows), vocabulary), dtype=wide)
     for start in range(0, rows, size):
         piece = slice(start, min(start + size, rows))

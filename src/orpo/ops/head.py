@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from orpo.ops.epilogue import LogitTransform, log_probs, slopes_
+from orpo.ops.precision import widened
 
 
 class GradientSum:
@@ -111,7 +112,7 @@ class _TargetLogProbs(torch.autograd.Function):
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         needs_head = needs_weight or needs_bias
         rows = len(hidden)
-        result = hidden.new_empty(rows, dtype=_wide(dtype))
+        result = hidden.new_empty(rows, dtype=widened(dtype))
         kept = hidden.new_empty((min(keep_rows, rows) if needs_head else 0, len(weight)), dtype=dtype)
         derivatives = hidden.new_empty(hidden.shape, dtype=dtype) if needs_hidden and not needs_head else None
         states, head = hidden.to(dtype), weight.to(dtype)
@@ -153,7 +154,7 @@ class _TargetLogProbs(torch.autograd.Function):
         if kept is None:
             raise RuntimeError("target_log_probs: its backward pass can run once, and has run")
         _, needs_weight, needs_bias = ctx.needs_input_grad[:3]
-        wide = _wide(dtype)
+        wide = widened(dtype)
         states, head = hidden.to(dtype), weight.to(dtype)
         scaled_states = (hidden * -grad[:, None]).to(dtype)
         grad_hidden = torch.empty_like(states)
@@ -184,10 +185,6 @@ class _TargetLogProbs(torch.autograd.Function):
         )
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
 def _chunks(rows: int, size: int, kept: int) -> Iterator[slice]:
     """Slices of at most `size` rows; none crosses the end of the kept ones."""
     for start, stop in ((0, kept), (kept, rows)):
@@ -216,4 +213,4 @@ def _product(left: Tensor, right: Tensor) -> Tensor:
     """Matrix product in float32 at least; on a GPU without rounding to the operands' type."""
     if _accumulates_wide(left):
         return torch.mm(left, right, out_dtype=torch.float32)
-    return (left @ right).to(_wide(left.dtype))
+    return (left @ right).to(widened(left.dtype))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from orpo.ops.precision import widened
 
 
 def logits_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
@@ -17,7 +18,7 @@ def logits_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
     Returns:
         (N,) log-probabilities.
     """
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = logits.to(widened(logits.dtype))
     return -F.cross_entropy(wide, targets, reduction="none")
 
 

@@ -1,4 +1,4 @@
-"""The type of the matrix products."""
+"""The type of the matrix products, and of what follows them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
         name = torch.cuda.get_device_name(device)
         raise ConfigError(f"training.precision: {name} has no bfloat16", hint="Use float16, float32 or auto.")
     return _AUTOCAST.get(precision)
+
+
+def widened(dtype: torch.dtype) -> torch.dtype:
+    """The type of what follows products of `dtype`, such as a softmax or a sum: float32 at least."""
+    return torch.promote_types(dtype, torch.float32)
 
 
 def processor_has_bfloat16() -> bool:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orpo.ops.precision import widened
+
 
 @dataclass(frozen=True)
 class Routed:
@@ -39,7 +41,7 @@ def routed(logits: Sequence[Tensor], weight: Tensor, top_k: int) -> Routed:
     load = probability = weight.new_zeros(experts)
     for layer in logits:
         flat = layer.flatten(0, -2)
-        probabilities = flat.softmax(-1, dtype=torch.promote_types(flat.dtype, torch.float32))
+        probabilities = flat.softmax(-1, dtype=widened(flat.dtype))
         chosen = probabilities.topk(top_k, dim=-1).indices
         # Sums rather than products with the weights, which autocast would round to bfloat16.
         weights = weight.to(probabilities.dtype)[:, None]

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orpo.batch import Block, PackedAttention
+from orpo.ops.precision import widened
 
 
 def block_attention(
@@ -110,7 +111,7 @@ def _written_out(
     group = query.shape[1] // key.shape[1]
     key, value = (x.repeat_interleave(group, dim=1) for x in (key, value))
     scores = query @ key.mT * scale
-    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    scores = scores.to(widened(scores.dtype))
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     scores = scores + mask

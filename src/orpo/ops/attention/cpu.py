@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from orpo.batch import Block, PackedAttention
 from orpo.ops.attention.blocks import causal_or_mask
+from orpo.ops.precision import widened
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -56,9 +57,9 @@ class _CpuAttention(torch.autograd.Function):
         output = _row_like(query)
         sums: list[Tensor] = []
         for block, q, out in zip(layout.blocks, *_split(layout, query, output), strict=True):
-            mask = causal_or_mask(layout, block, window, _wide(query.dtype), query.device)
+            mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
             attended, lse = _forward(
-                _widened(q),
+                _in_float32(q),
                 _gather(key, block),
                 _gather(value, block),
                 is_causal=mask is None,
@@ -81,13 +82,13 @@ class _CpuAttention(torch.autograd.Function):
         grad_query, grad_key, grad_value = _row_like(query), _row_like(key), _row_like(value)
         own = _split(layout, grads[0], query, output, grad_query, grad_key, grad_value)
         for block, lse, grad, q, out, grad_q, grad_k, grad_v in zip(layout.blocks, sums, *own, strict=True):
-            mask = causal_or_mask(layout, block, window, _wide(query.dtype), query.device)
+            mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
             found_q, found_k, found_v = _backward(
-                _widened(grad),
-                _widened(q),
+                _in_float32(grad),
+                _in_float32(q),
                 _gather(key, block),
                 _gather(value, block),
-                _widened(out),
+                _in_float32(out),
                 lse,
                 0.0,
                 mask is None,
@@ -116,15 +117,11 @@ def _prefix(block: Block) -> slice:
 def _gather(states: Tensor, block: Block) -> Tensor:
     """Keys or values that a block sees."""
     own = states[:, :, block.start : block.start + block.length]
-    return _widened(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
+    return _in_float32(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
 
 
-def _widened(states: Tensor) -> Tensor:
-    return states.to(_wide(states.dtype))
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
+def _in_float32(states: Tensor) -> Tensor:
+    return states.to(widened(states.dtype))
 
 
 def _row_like(states: Tensor) -> Tensor:
