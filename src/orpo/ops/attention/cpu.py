@@ -59,7 +59,7 @@ class _CpuAttention(torch.autograd.Function):
         for block, q, out in zip(layout.blocks, *_split(layout, query, output), strict=True):
             mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
             attended, lse = _forward(
-                _in_float32(q),
+                _wide(q),
                 _gather(key, block),
                 _gather(value, block),
                 is_causal=mask is None,
@@ -84,11 +84,11 @@ class _CpuAttention(torch.autograd.Function):
         for block, lse, grad, q, out, grad_q, grad_k, grad_v in zip(layout.blocks, sums, *own, strict=True):
             mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
             found_q, found_k, found_v = _backward(
-                _in_float32(grad),
-                _in_float32(q),
+                _wide(grad),
+                _wide(q),
                 _gather(key, block),
                 _gather(value, block),
-                _in_float32(out),
+                _wide(out),
                 lse,
                 0.0,
                 mask is None,
@@ -117,10 +117,10 @@ def _prefix(block: Block) -> slice:
 def _gather(states: Tensor, block: Block) -> Tensor:
     """Keys or values that a block sees."""
     own = states[:, :, block.start : block.start + block.length]
-    return _in_float32(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
+    return _wide(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
 
 
-def _in_float32(states: Tensor) -> Tensor:
+def _wide(states: Tensor) -> Tensor:
     return states.to(widened(states.dtype))
 
 
