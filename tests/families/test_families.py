@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -21,9 +22,13 @@ from orpo.batch import Layout, PromptTokens, Scores
 from orpo.data.collate import batch_totals, collate
 from orpo.data.pairs import TokenizedPair
 from orpo.errors import ConfigError
+from orpo.modeling import scorer as scorer_module
 from orpo.modeling.checkpointing import checkpoint_activations
 from orpo.modeling.engine import build_scorer
+from orpo.modeling.head import FusedHead
+from orpo.modeling.kinds import LANGUAGE_MODEL
 from orpo.modeling.lora import add_lora
+from orpo.modeling.noise import silence
 from orpo.modeling.scorer import PairScorer
 from orpo.objectives import ORPO
 from tests.families import zoo
@@ -65,8 +70,11 @@ def run(scorer: PairScorer, pairs: Sequence[TokenizedPair] = PAIRS, **autocast: 
     return loss.detach(), gradients
 
 
-def plain(model: Model) -> PairScorer:
-    return PairScorer(model, layout=Layout.PADDED, head=None)
+def run_plain(model: Model, pairs: Sequence[TokenizedPair] = PAIRS, **autocast: Any) -> Result:
+    """Padded rows, the model's own attention and whole logits; and autograd keeps what it keeps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scorer_module, "recompute_cheap_results", nullcontext)
+        return run(PairScorer(model, layout=Layout.PADDED, head=None), pairs, **autocast)
 
 
 def assert_equal(found: Result, expected: Result) -> None:
@@ -90,7 +98,8 @@ def test_shared_prompts_and_a_fused_head_equal_the_plain_path(name: str) -> None
     model = zoo.SHARED[name].build()
     scorer = build_scorer(model, layout="auto", max_length=MAX_LENGTH)
     assert scorer.layout is Layout.SHARED
-    assert_equal(run(scorer), run(plain(model)))
+    assert isinstance(scorer.head, FusedHead) == (name not in zoo.WHOLE_LOGITS)
+    assert_equal(run(scorer), run_plain(model))
 
 
 def with_adapters(model: PreTrainedModel) -> PeftModel:
@@ -103,23 +112,54 @@ def with_adapters(model: PreTrainedModel) -> PeftModel:
     return adapted
 
 
+OTHERS = sorted(zoo.SHARED.keys() - set(HANDFUL) - zoo.WITHOUT_CHECKPOINTING - zoo.RANDOM)
+
+CHECKPOINTING: dict[str, dict[str, bool] | None] = {
+    "": None,
+    "checkpointing": {},
+    "selective checkpointing": {"selective": True},
+}
+
+
+def assert_trains_like_the_plain_path(
+    base: PreTrainedModel, model: Model, checkpointing: dict[str, bool] | None, layout: Layout
+) -> None:
+    """In training mode; the plain path is without checkpointing."""
+    silence(base, LANGUAGE_MODEL.outputs)
+    model.train()
+    expected = run_plain(model)
+    if checkpointing is not None:
+        checkpoint_activations(base, **checkpointing)
+    assert_equal(run(build_scorer(model, layout=layout, max_length=MAX_LENGTH)), expected)
+
+
 @pytest.mark.parametrize("layout", [Layout.SHARED, Layout.PACKED])
 @pytest.mark.parametrize("lora", [False, True], ids=["whole model", "adapters"])
-@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+@pytest.mark.parametrize("checkpointing", CHECKPOINTING)
 @pytest.mark.parametrize("name", HANDFUL)
 def test_so_they_do_with_checkpointing_and_adapters_and_in_the_packed_layout(
-    name: str, checkpointing: bool, lora: bool, layout: Layout
+    name: str, checkpointing: str, lora: bool, layout: Layout
 ) -> None:
     base = zoo.SHARED[name].build()
     model = with_adapters(base) if lora else base
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    model.train()
-    expected = run(plain(model))
-    if checkpointing:
-        checkpoint_activations(base)
-    assert_equal(run(build_scorer(model, layout=layout, max_length=MAX_LENGTH)), expected)
+    assert_trains_like_the_plain_path(base, model, CHECKPOINTING[checkpointing], layout)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["whole model", "adapters"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_does_every_family_with_checkpointing(name: str, lora: bool) -> None:
+    base = zoo.SHARED[name].build()
+    model = with_adapters(base) if lora else base
+    assert_trains_like_the_plain_path(base, model, CHECKPOINTING["checkpointing"], Layout.SHARED)
+
+
+@pytest.mark.parametrize("name", ["olmo", "gemma3n"])
+def test_selective_checkpointing_is_refused_where_a_layer_writes_over_a_product(name: str) -> None:
+    """Computed again from what is there now, gradients would be wrong; the loss would fall all the same."""
+    base = zoo.SHARED[name].build()
+    with pytest.raises(ConfigError, match=f"selective .* a layer of {type(base).__name__} writes over one"):
+        checkpoint_activations(base, selective=True)
+    assert not base.training
 
 
 @pytest.mark.parametrize("mixed", [False, True], ids=["bf16 weights", "autocast"])
@@ -138,9 +178,9 @@ def test_bfloat16_is_as_near_to_the_exact_result_as_in_the_plain_path(name: str,
     squares = torch.zeros(2, 2)
     for seed in range(32):
         pairs = random_pairs([(9, 6, 11), (2, 4, 3), (12, 7, 5)], seed)
-        loss, gradients = run(plain(exact), pairs)
-        for row, scorer in zip(squares, (ours, plain(model)), strict=True):
-            found_loss, found = run(scorer, pairs, **options)
+        loss, gradients = run_plain(exact, pairs)
+        results = (run(ours, pairs, **options), run_plain(model, pairs, **options))
+        for row, (found_loss, found) in zip(squares, results, strict=True):
             assert found_loss.dtype == torch.float32
             row[0] += (found_loss - loss).square()
             row[1] += norm(found[n].double() - g for n, g in gradients.items()).square()
@@ -215,7 +255,7 @@ def test_positions_that_depend_on_the_longest_text_are_left_to_the_model(
     pairs = random_pairs([(10, 10, 10), (5, 15, 15), (19, 1, 1)])
     found = run(scorer, pairs)
     model = family.build()  # dynamic positions remember the longest text
-    assert_equal(found, run(plain(model), pairs))
+    assert_equal(found, run_plain(model, pairs))
 
 
 @pytest.mark.parametrize("name", zoo.LENGTH_DEPENDENT)
@@ -224,4 +264,4 @@ def test_below_their_limit_such_positions_are_exact(name: str) -> None:
     scorer = build_scorer(model, layout="auto", max_length=16)
     assert scorer.layout is Layout.SHARED
     pairs = random_pairs([(11, 5, 2), (1, 15, 4)])
-    assert_equal(run(scorer, pairs), run(plain(model), pairs))
+    assert_equal(run(scorer, pairs), run_plain(model, pairs))

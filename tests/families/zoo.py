@@ -197,6 +197,15 @@ SHARED: dict[str, Family] = {
 """Families for which the shared layout is exact."""
 
 NO_INTERFACE = "its attention does not go through transformers' attention interface"
+WHOLE_LOGITS = {"minicpm3", "modernbert-decoder"}
+"""Families that do with their head's outputs what is not known."""
+
+RANDOM = {"phimoe without a window"}
+"""Families whose training draws random numbers even without dropout."""
+
+WITHOUT_CHECKPOINTING = {"jetmoe"}
+"""Families whose layers transformers does not checkpoint."""
+
 NO_KEYWORDS = "packed attention was called without a packed row"
 
 PADDED: dict[str, tuple[Family, str]] = {

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from orpo.errors import ConfigError
 from orpo.modeling.head import probe_ids
+from orpo.modeling.probing import FAILURES, by_embeddings
 
 _aten = torch.ops.aten
 
@@ -69,26 +70,21 @@ def _require_kept_results(model: PreTrainedModel) -> None:
     Raises:
         ConfigError: a layer does.
     """
-    leaves: list[Tensor] = []
-
-    def cut_off(_module: object, _args: object, embedded: Tensor) -> Tensor:
-        leaves.append(embedded.detach().requires_grad_())
-        return leaves[-1].clone()
-
     was_training = model.training
     model.train()  # else nothing is checkpointed
     try:
-        with torch.enable_grad(), model.get_input_embeddings().register_forward_hook(cut_off):
-            states: Tensor = model.base_model(input_ids=probe_ids(model, 4), use_cache=False)[0]
-        torch.autograd.grad(states.float().sum(), leaves)
-    except RuntimeError as error:
-        if "mutated" not in str(error):
-            raise
-        raise ConfigError(
-            f"training.gradient_checkpointing: selective keeps results of matrix products, and a layer of "
-            f"{type(model).__name__} writes over one",
-            hint="Use true.",
-        ) from error
+        ids = probe_ids(model, 4)
+        states, embedded = by_embeddings(model, lambda: model.base_model(input_ids=ids, use_cache=False)[0])
+        torch.autograd.grad(states.float().sum(), embedded)
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:  # any other is training's to tell
+        if "mutated" in str(error):
+            raise ConfigError(
+                "training.gradient_checkpointing: selective keeps results of matrix products, and a layer of "
+                f"{type(model).__name__} writes over one",
+                hint="Use true.",
+            ) from error
     finally:
         model.train(was_training)
 

@@ -24,6 +24,7 @@ from orpo.errors import ConfigError
 from orpo.modeling.attention import KEYWORD, attend, attention_of
 from orpo.modeling.head import FusedHead, find_head, probe_ids
 from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind, Outputs
+from orpo.modeling.probing import FAILURES, by_embeddings
 from orpo.modeling.reward import RewardScorer, value_head
 from orpo.modeling.routing import find_router_loss
 from orpo.modeling.scorer import PairScorer, evaluating, unwrapped
@@ -42,9 +43,6 @@ UNDERSTOOD = {
     *("position_ids", "return_dict", "use_cache"),
 }
 """Keywords that a layer may pass to its attention function."""
-
-FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a model's code may raise when it is given what it does not expect."""
 
 PROBE: dict[Layout, list[Block]] = {
     # Two pairs: a prompt of 5 tokens with responses of 4 and 6, and one of 1 token with 1 and 3.
@@ -237,18 +235,9 @@ def _run(
     model: PreTrainedModel, ids: Tensor, attention: PackedAttention, outputs: Outputs
 ) -> tuple[Tensor, Tensor]:
     """(T, ...) outputs of a packed row with gradient, and the (1, T, D) embeddings to take it by."""
-    leaves: list[Tensor] = []
-
-    def cut_off(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        leaves.append(output.detach().requires_grad_())
-        return leaves[-1].clone()  # some models write over their embeddings
-
     inputs = {"position_ids": attention.position_ids, KEYWORD: attention}
-    with torch.enable_grad(), model.get_input_embeddings().register_forward_hook(cut_off):
-        packed = outputs(model, input_ids=ids, **inputs)[0]
-    if len(leaves) != 1:
-        raise RuntimeError(f"the input embeddings are read {len(leaves)} times")
-    return packed, leaves[0]
+    packed, embedded = by_embeddings(model, lambda: outputs(model, input_ids=ids, **inputs))
+    return packed[0], embedded
 
 
 def _text(ids: Tensor, block: Block) -> Tensor:
@@ -290,7 +279,9 @@ def _leak(packed: Tensor, embedded: Tensor, blocks: list[Block]) -> str | None:
     """A token that a block must not see has a gradient of exactly 0, however small its influence."""
     for i, block in enumerate(blocks):
         own = packed[block.start : block.start + block.length].float()
-        (gradient,) = torch.autograd.grad(own.norm(), embedded, retain_graph=True)
+        # Not their norm: that of what a last norm makes depends on nothing.
+        weights = torch.arange(own.numel(), device=own.device, dtype=own.dtype).sin().view_as(own)
+        (gradient,) = torch.autograd.grad((own * weights).sum(), embedded, retain_graph=True)
         reached = gradient[0].ne(0).any(-1)
         reached[PackedAttention.of([block]).key_index] = False
         if reached.any():

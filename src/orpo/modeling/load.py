@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from orpo.errors import ConfigError
 from orpo.modeling.hub import loading, refuse_pickled_weights
 from orpo.modeling.kinds import LANGUAGE_MODEL, ModelKind
+from orpo.modeling.left_to_right import require_left_to_right
+from orpo.modeling.noise import silence, warn_if_random
+from orpo.modeling.overrides import override
 from orpo.modeling.quantization import keep_codes, quantization_config
-
-log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -139,42 +138,20 @@ def load_model(
             f"{num_embeddings}",
             hint="Use the tokenizer that belongs to the model, or resize its embeddings first.",
         )
-    if silenced := _disable_dropout(model):
-        log.info("dropout set to 0 for training: %s", ", ".join(silenced))
-    if kind.reads_left_to_right:
-        _require_left_to_right(model, name, kind)
+    _keep_weights_in_evaluation(model)
+    model.eval()
+    silence(model, kind.outputs)
+    if kind.reads_left_to_right:  # the others are only asked
+        require_left_to_right(model, name, kind.outputs)
+        warn_if_random(model, name, kind.outputs)
     return LoadedModel(model, tokenizer, commit=getattr(config, "_commit_hash", None))
 
 
-@torch.no_grad()
-def _require_left_to_right(model: PreTrainedModel, name: str, kind: ModelKind) -> None:
-    """Refuse a model whose earlier predictions see later tokens, by changing a last token once.
+def _keep_weights_in_evaluation(model: PreTrainedModel) -> None:
+    """Keep RWKV from dividing its weights by powers of 2 while it is evaluated, in place.
 
-    Scores of such a model would leak the response, and padding would reach real tokens.
+    It does so for products in float16, and multiplies them again in the next pass in training: what is saved
+    in between would be divided.
     """
-    ids = torch.arange(8).remainder(model.config.get_text_config().vocab_size).repeat(2, 1)
-    ids[1, -1] = 0
-    model.eval()
-    first, second = kind.outputs(model, input_ids=ids.to(model.device))[:, :-1].float()
-    noise = 32 * torch.finfo(model.dtype).eps * first.abs().max().item()
-    if (first - second).abs().max().item() > noise:
-        raise ConfigError(
-            f"model: expected a model that reads left to right, but a later token changes {name}'s "
-            "earlier predictions",
-            hint="Encoders such as BERT can be loaded as decoders, but need is_decoder in their config.json.",
-        )
-
-
-def _disable_dropout(model: nn.Module) -> list[str]:
-    """Set every dropout probability to 0 and name those that were not."""
-    silenced: set[str] = set()
-    for module in model.modules():
-        if isinstance(module, nn.Dropout) and module.p > 0:
-            silenced.add(f"Dropout({module.p})")
-            module.p = 0.0
-        # Attention and layer-drop probabilities and a router's jitter are plain attributes, read in forward.
-        for key, value in vars(module).items():
-            if ("drop" in key or "jitter" in key) and isinstance(value, float) and value > 0:
-                silenced.add(f"{key}={value}")
-                setattr(module, key, 0.0)
-    return sorted(silenced)
+    if getattr(model.config, "rescale_every", 0) > 0:
+        override(model, model.config, "rescale_every", 0)

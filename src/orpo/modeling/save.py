@@ -13,6 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from orpo.files import sync, sync_folder
 from orpo.modeling.merge import merged_weights
+from orpo.modeling.overrides import own_settings
 from orpo.modeling.quantization import is_quantized, saved_unquantized
 from orpo.modeling.scorer import unwrapped
 
@@ -73,10 +74,12 @@ def _write(
         base = unwrapped(model)
         if is_quantized(base):
             log.info("merging into weights of %s, without quantisation", base.dtype)
-        with saved_unquantized(base) if is_quantized(base) else nullcontext():
-            base.save_pretrained(folder, state_dict=merged_weights(model))
+        weights = merged_weights(model)
+        with own_settings(base), saved_unquantized(base) if is_quantized(base) else nullcontext():
+            base.save_pretrained(folder, state_dict=weights)
     else:
-        model.save_pretrained(str(folder))
+        with own_settings(unwrapped(model)):
+            model.save_pretrained(str(folder))
         if generation := _generation_config(unwrapped(model)):
             generation.save_pretrained(folder)  # PEFT leaves it out
     tokenizer.save_pretrained(folder)

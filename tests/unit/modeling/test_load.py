@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
     BertConfig,
     BertForMaskedLM,
-    BertLMHeadModel,
     LlamaForSequenceClassification,
     OPTConfig,
     OPTForCausalLM,
@@ -22,7 +24,9 @@ from transformers import (
 )
 
 from orpo.errors import ConfigError, NetworkError
-from orpo.modeling.load import _disable_dropout, load_model, load_tokenizer, load_without_weights
+from orpo.modeling.load import load_model, load_tokenizer, load_without_weights
+from orpo.modeling.save import save_model
+from tests.families import zoo
 from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
 
 
@@ -98,13 +102,6 @@ def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(tmp_path: Path)
         load_model(str(tmp_path))
 
 
-def test_a_routers_jitter_is_set_to_zero_like_dropout() -> None:
-    layer = torch.nn.Module()
-    layer.router_jitter_noise = 0.01  # type: ignore[assignment]
-    assert _disable_dropout(torch.nn.Sequential(layer)) == ["router_jitter_noise=0.01"]
-    assert layer.router_jitter_noise == 0.0
-
-
 def test_all_dropout_is_set_to_zero_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     byte_tokenizer().save_pretrained(tmp_path)
     config = OPTConfig(
@@ -124,9 +121,73 @@ def test_all_dropout_is_set_to_zero_and_said(tmp_path: Path, caplog: pytest.LogC
     assert all(m.p == 0 for m in model.modules() if isinstance(m, nn.Dropout))
     ids = torch.tensor([[5, 6, 7, 8]])
     assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
-    assert model.config.dropout == 0.1, "the saved configuration keeps the model's own value"
     assert "dropout=0.1" in caplog.text
     assert "layerdrop=0.3" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["falcon", "persimmon"])
+def test_dropout_that_a_model_reads_from_its_configuration_is_too_and_is_saved_as_it_was(
+    name: str, tmp_path: Path
+) -> None:
+    model_type, settings = FROM_CONFIGURATION[name]
+    folder = save_family(tmp_path / "m", model_type, **settings, hidden_dropout=0.2, attention_dropout=0.4)
+    source = load_model(str(folder))
+    model = source.model.train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+    save_model(model, source.tokenizer, tmp_path / "saved", merge=False, stop_ids=(), card="")
+    found = json.loads((tmp_path / "saved" / "config.json").read_text())
+    assert (found["hidden_dropout"], found["attention_dropout"]) == (0.2, 0.4)
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+FROM_CONFIGURATION: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon": ("falcon", zoo.FALCON | {"parallel_attn": False}),
+    "persimmon": ("persimmon", zoo.COMMON),
+}
+
+
+def save_family(folder: Path, model_type: str, **settings: Any) -> Path:
+    """A random model of any family, with the byte tokenizer."""
+    torch.manual_seed(0)
+    byte_tokenizer().save_pretrained(folder)
+    config = AutoConfig.for_model(model_type, **settings | {"vocab_size": 300})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_jitter_that_evaluation_computes_with_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PhiMoE's is the threshold below the best expert up to which others count."""
+    jitters = {"router_jitter_noise": 0.2, "input_jitter_noise": 0.1}
+    folder = save_family(tmp_path / "m", "phimoe", **zoo.COMMON, num_local_experts=8, **jitters)
+    plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    ids = torch.arange(3, 300)[None, ::7]
+    with caplog.at_level(logging.INFO, logger="orpo"), torch.no_grad():
+        model = load_model(str(folder)).model
+        assert torch.equal(model(input_ids=ids).logits, plain(input_ids=ids).logits)
+    assert "dropout set to 0 for training: input_jitter_noise=0.1" in caplog.messages
+    assert any(m.startswith("router_jitter_noise=0.2 stays, since evaluation") for m in caplog.messages)
+    assert any(m.startswith(f"{folder} is random in training") for m in caplog.messages)
+
+
+def test_evaluating_rwkv_does_not_change_what_is_saved(tmp_path: Path) -> None:
+    """transformers divides its weights for that, every few layers, unless it is kept from it."""
+    settings = zoo.COMMON | {"attention_hidden_size": 32, "num_hidden_layers": 4, "rescale_every": 2}
+    source = load_model(str(save_family(tmp_path / "m", "rwkv", **settings)))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        trained = source.model.train()(input_ids=ids).logits
+        evaluated = source.model.eval()(input_ids=ids).logits
+    save_model(source.model, source.tokenizer, tmp_path / "saved", merge=False, stop_ids=(), card="")
+    elsewhere = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
+    assert elsewhere.config.rescale_every == 2
+    with torch.no_grad():
+        assert torch.equal(evaluated, trained)
+        assert torch.equal(load_model(str(tmp_path / "saved")).model(input_ids=ids).logits, trained)
+        # Layer norms of what it divides add their constant to less.
+        torch.testing.assert_close(elsewhere(input_ids=ids).logits, trained, rtol=0, atol=1e-3)
 
 
 def test_code_from_a_repository_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +201,13 @@ def test_code_from_a_repository_is_never_run(tmp_path: Path, monkeypatch: pytest
         load_model(str(folder))
 
 
-def test_a_decoder_that_sees_later_tokens_is_refused(tmp_path: Path) -> None:
-    byte_tokenizer().save_pretrained(tmp_path)
-    config = BertConfig(
-        hidden_size=8, num_attention_heads=2, intermediate_size=8, vocab_size=300, num_hidden_layers=1
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_decoder_that_sees_later_tokens_is_refused(dtype: str, tmp_path: Path) -> None:
+    folder = save_family(
+        tmp_path, "bert", hidden_size=64, num_attention_heads=4, intermediate_size=128, num_hidden_layers=4
     )
-    BertLMHeadModel(config).save_pretrained(tmp_path)
     with pytest.raises(ConfigError, match="reads left to right"):
-        load_model(str(tmp_path))
+        load_model(str(folder), dtype=dtype)
 
 
 @pytest.mark.parametrize("damage", ["shape", "type", "tokenizer"])

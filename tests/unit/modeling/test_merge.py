@@ -15,8 +15,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from orpo.errors import ConfigError, NumericsError
 from orpo.modeling.lora import add_lora
 from orpo.modeling.merge import merged_weights
+from orpo.modeling.quantization import keep_codes, quantization_config
 from orpo.modeling.save import save_model
-from tests.tiny import save_tiny_model, tiny_llama
+from tests.families import zoo
+from tests.tiny import byte_tokenizer, save_tiny_model, tiny_llama
 
 IDS = torch.tensor([[5, 6, 7, 8, 9]])
 
@@ -78,7 +80,6 @@ def test_they_are_those_of_pefts_own_merge(kind: str) -> None:
 
 
 @pytest.mark.parametrize("dora", [False, True])
-@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False:UserWarning")
 def test_weights_that_are_kept_transposed(dora: bool) -> None:
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=2, initializer_range=0.2)
@@ -87,6 +88,48 @@ def test_weights_that_are_kept_transposed(dora: bool) -> None:
     merged = GPT2LMHeadModel(config)
     merged.load_state_dict(merged_weights(model))
     torch.testing.assert_close(logits(merged), expected, rtol=1e-4, atol=1e-4)
+
+
+MIXTURES = ("mixtral", "qwen3_moe", "deepseek_v3")
+"""Whose experts are stacked tensors with adapters; the last has layers without any besides."""
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+def test_stacked_experts_merge_as_peft_merges_them(family: str) -> None:
+    model = adapted(zoo.SHARED[family].build())
+    ours = merged_weights(model)
+    theirs = model.merge_and_unload().state_dict()  # type: ignore[operator]
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", MIXTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_saved_merged_mixtures_are_read_back(family: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    base: Any = zoo.SHARED[family].build()
+    model = adapted(base.to(dtype))
+    expected = logits(model)
+    save_model(model, byte_tokenizer(), tmp_path / "out", merge=True, stop_ids=(2,), card="")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=dtype)
+    assert (logits(merged) - expected).norm() <= (1e-5 if dtype == torch.float32 else 0.1) * expected.norm()
+
+
+@pytest.mark.parametrize(("family", "target"), [("llama", ["q_proj"]), ("deepseek_v3", "all-linear")])
+def test_4_bit_weights_without_adapters_are_written_unquantised_too(
+    family: str, target: Any, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    zoo.SHARED[family].build().save_pretrained(tmp_path / "base")
+    base = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "base", quantization_config=quantization_config("nf4", torch.float32)
+    )
+    keep_codes(base)
+    model = adapted(base, target=target)
+    expected = logits(model)
+    save_model(model, byte_tokenizer(), tmp_path / "out", merge=True, stop_ids=(2,), card="")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    assert (logits(merged) - expected).norm() <= 1e-4 * expected.norm()
 
 
 def test_wrong_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +173,14 @@ def test_adapters_come_back_through_both_of_pefts_doors(kind: str, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("key", "given"),
-    [("modules_to_save", {"modules_to_save": ["lm_head"]}), ("target", {"target": ["embed_tokens"]})],
+    [
+        ("modules_to_save", {"modules_to_save": ["lm_head"]}),
+        ("target", {"target": ["embed_tokens"]}),
+        ("target", {"target": ["q_proj", "lm_head"]}),
+        ("target", {"target": ".*lm_head"}),
+        ("target", {"target": r".*(q_proj|embed_tokens)"}),
+    ],
+    ids=str,
 )
 def test_embeddings_that_are_the_head_are_not_trained_apart(key: str, given: dict[str, Any]) -> None:
     model = tiny_llama()

@@ -59,7 +59,7 @@ def test_autocast_rounds_nothing() -> None:
     """Where experts are nearly equally busy, the gradient is a small difference of large numbers."""
     generator = torch.Generator().manual_seed(0)
     weight = torch.rand(64, generator=generator)
-    results: list[tuple[Tensor, Tensor]] = []
+    results: list[tuple[Tensor, ...]] = []
     for enabled in (False, True):
         generator.manual_seed(1)
         logits = torch.randn(64, 4, generator=generator, requires_grad=True)

@@ -55,13 +55,14 @@ class _CpuAttention(torch.autograd.Function):
         window: int | None,
     ) -> Tensor:
         output = _row_like(query)
+        queries, keys, values = (_wide(row) for row in (query, key, value))
         sums: list[Tensor] = []
-        for block, q, out in zip(layout.blocks, *_split(layout, query, output), strict=True):
-            mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
+        for block, q, out in zip(layout.blocks, *_split(layout, queries, output), strict=True):
+            mask = causal_or_mask(layout, block, window, q.dtype, q.device)
             attended, lse = _forward(
-                _wide(q),
-                _gather(key, block),
-                _gather(value, block),
+                q,
+                _gather(keys, block),
+                _gather(values, block),
                 is_causal=mask is None,
                 attn_mask=mask,
                 scale=scale,
@@ -79,16 +80,17 @@ class _CpuAttention(torch.autograd.Function):
     ) -> tuple[Tensor | None, ...]:
         query, key, value, output, *sums = ctx.saved_tensors
         layout, scale, window = ctx.options
-        grad_query, grad_key, grad_value = _row_like(query), _row_like(key), _row_like(value)
-        own = _split(layout, grads[0], query, output, grad_query, grad_key, grad_value)
+        queries, keys, values = (_wide(row) for row in (query, key, value))
+        grad_query, grad_key, grad_value = (_row_like(row) for row in (queries, keys, values))
+        own = _split(layout, _wide(grads[0]), queries, _wide(output), grad_query, grad_key, grad_value)
         for block, lse, grad, q, out, grad_q, grad_k, grad_v in zip(layout.blocks, sums, *own, strict=True):
-            mask = causal_or_mask(layout, block, window, widened(query.dtype), query.device)
+            mask = causal_or_mask(layout, block, window, q.dtype, q.device)
             found_q, found_k, found_v = _backward(
-                _wide(grad),
-                _wide(q),
-                _gather(key, block),
-                _gather(value, block),
-                _wide(out),
+                grad,
+                q,
+                _gather(keys, block),
+                _gather(values, block),
+                out,
                 lse,
                 0.0,
                 mask is None,
@@ -101,7 +103,8 @@ class _CpuAttention(torch.autograd.Function):
                 if block.prefix_length:
                     # The block that owns the prefix comes earlier and has been written.
                     total[:, :, _prefix(block)] += found[:, :, : block.prefix_length]
-        return grad_query, grad_key, grad_value, None, None, None
+        gradients = (grad_query.to(query.dtype), grad_key.to(key.dtype), grad_value.to(value.dtype))
+        return *gradients, None, None, None
 
 
 def _split(layout: PackedAttention, *rows: Tensor) -> list[tuple[Tensor, ...]]:
@@ -117,7 +120,7 @@ def _prefix(block: Block) -> slice:
 def _gather(states: Tensor, block: Block) -> Tensor:
     """Keys or values that a block sees."""
     own = states[:, :, block.start : block.start + block.length]
-    return _wide(torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own)
+    return torch.cat((states[:, :, _prefix(block)], own), dim=2) if block.prefix_length else own
 
 
 def _wide(states: Tensor) -> Tensor:

@@ -185,9 +185,10 @@ def test_what_is_compiled_has_the_gradients_of_blocks(
         if "sinks" in options:
             given["sinks"] = SINKS.float().requires_grad_()
             inputs.append(given["sinks"])
+        query, key, value = inputs[:3]
         results: list[tuple[Tensor, ...]] = []
         for attend in (flex_attention, block_attention):
-            output = attend(*inputs[:3], row.layout, scale=0.3, **given)
+            output = attend(query, key, value, row.layout, scale=0.3, **given)
             torch.manual_seed(1)
             results.append((output, *torch.autograd.grad(output, inputs, torch.randn(output.shape))))
         for found, expected in zip(*results, strict=True):
