@@ -147,15 +147,8 @@ def run_all(parts: list[Part], out: Path, seconds: float) -> None:
     for part in parts:
         status = Record(out, "parts")
         left = stop - time.monotonic()
-        skipped = (
-            "no time left"
-            if left < 2 * STARTUP
-            else f"{part.needs} is not installed"
-            if part.needs and not _is_installed(part.needs)
-            else None
-        )
-        if skipped:
-            status.add(part.name, status=f"skipped, {skipped}", seconds=0.0)
+        if reason := _why_skipped(part, left):
+            status.add(part.name, status=f"skipped, {reason}", seconds=0.0)
             write_tables(out)
             continue
         started = time.monotonic()
@@ -173,6 +166,14 @@ def run_all(parts: list[Part], out: Path, seconds: float) -> None:
                 outcome = "stopped, out of time"
         status.add(part.name, status=outcome, seconds=time.monotonic() - started)
         write_tables(out)
+
+
+def _why_skipped(part: Part, left: float) -> str | None:
+    if left < 2 * STARTUP:
+        return "no time left"
+    if part.needs and not _is_installed(part.needs):
+        return f"{part.needs} is not installed"
+    return None
 
 
 def missing_packages() -> list[str]:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from orpo.errors import ConfigError
 from orpo.modeling.head import probe_ids
-from orpo.modeling.probing import FAILURES, by_embeddings
+from orpo.modeling.probing import FAILURES, by_embeddings, unnoticed
 
 _aten = torch.ops.aten
 
@@ -74,8 +74,11 @@ def _require_kept_results(model: PreTrainedModel) -> None:
     model.train()  # else nothing is checkpointed
     try:
         ids = probe_ids(model, 4)
-        states, embedded = by_embeddings(model, lambda: model.base_model(input_ids=ids, use_cache=False)[0])
-        torch.autograd.grad(states.float().sum(), embedded)
+        with unnoticed(model):  # adapters may have dropout
+            states, embedded = by_embeddings(
+                model, lambda: model.base_model(input_ids=ids, use_cache=False)[0]
+            )
+            torch.autograd.grad(states.float().sum(), embedded)
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:  # any other is training's to tell

@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from transformers import PretrainedConfig
+from transformers import PreTrainedConfig
 
 from orpo.errors import ConfigError, NetworkError, OrpoError
 
@@ -55,7 +55,7 @@ def loading(what: str, name: str, revision: str | None) -> Iterator[str]:
         raise _explained(error, what, name, revision) from None
 
 
-def refuse_pickled_weights(name: str, config: PretrainedConfig) -> None:
+def refuse_pickled_weights(name: str, config: PreTrainedConfig) -> None:
     """Refuse weights that are a pickle, which may run code when it is read.
 
     transformers is told to read safetensors only; it would still read a pickle that the model's configuration

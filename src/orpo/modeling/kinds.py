@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    PretrainedConfig,
+    PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.models.auto.modeling_auto import (
@@ -50,7 +50,7 @@ class ModelKind:
     reads_left_to_right: bool = True
     """Whether it has to, so that nothing that follows a token changes what is made of it."""
 
-    def require(self, config: PretrainedConfig, name: str) -> None:
+    def require(self, config: PreTrainedConfig, name: str) -> None:
         """Refuse what cannot be loaded as this.
 
         Args:
@@ -85,7 +85,7 @@ class ModelKind:
                 hint="Start from a language model, or from a reward model.",
             )
 
-    def may_lack(self, weight: str, config: PretrainedConfig) -> bool:
+    def may_lack(self, weight: str, config: PreTrainedConfig) -> bool:
         """Whether a checkpoint may lack a weight, which is drawn then: the value head, in a language model's.
 
         Args:
@@ -101,7 +101,7 @@ class ModelKind:
 class _Judge(ModelKind):
     """A reward model of anybody's, encoders among them, that is only asked."""
 
-    def require(self, config: PretrainedConfig, name: str) -> None:
+    def require(self, config: PreTrainedConfig, name: str) -> None:
         """Refuse what gives no value to a text; see `ModelKind.require`."""
         found = config.architectures or []
         if not _class_names(MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, config).intersection(found):
@@ -117,7 +117,7 @@ class _Judge(ModelKind):
             )
 
 
-def _class_names(mapping: Any, config: PretrainedConfig) -> set[str]:
+def _class_names(mapping: Any, config: PreTrainedConfig) -> set[str]:
     """The classes that transformers has for a configuration."""
     known = mapping.get(type(config), None)
     classes = known if isinstance(known, tuple) else (known,)

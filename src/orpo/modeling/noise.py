@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from orpo.modeling.head import probe_ids
 from orpo.modeling.kinds import Outputs
 from orpo.modeling.overrides import override
-from orpo.modeling.probing import FAILURES
+from orpo.modeling.probing import FAILURES, unnoticed
 from orpo.modeling.scorer import evaluating
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ PROBED = 8
 class _Noise:
     """A place that forward passes read a probability, or the width of a jitter, from."""
 
-    owner: nn.Module | PretrainedConfig
+    owner: nn.Module | PreTrainedConfig
     key: str
     value: float
 
@@ -53,7 +53,7 @@ def silence(model: PreTrainedModel, outputs: Outputs) -> None:
     needed = _needed_in_evaluation(model, outputs, [noise for noise in noises if noise.is_jitter])
     silenced = [noise for noise in noises if noise.key not in needed]
     for noise in silenced:
-        if isinstance(noise.owner, PretrainedConfig):
+        if isinstance(noise.owner, PreTrainedConfig):
             override(model, noise.owner, noise.key, 0.0)
         else:
             setattr(noise.owner, noise.key, 0.0)
@@ -65,19 +65,19 @@ def silence(model: PreTrainedModel, outputs: Outputs) -> None:
 
 def _noises(model: PreTrainedModel) -> Iterator[_Noise]:
     """Those above 0, of modules and of the configurations that modules go on reading once they are made."""
-    configs: dict[int, PretrainedConfig] = {}
+    configs: dict[int, PreTrainedConfig] = {}
     for module in model.modules():
         if isinstance(module, nn.Dropout) and module.p > 0:
             yield _Noise(module, "p", module.p)
         yield from _attributes(module)
         config = getattr(module, "config", None)
-        if isinstance(config, PretrainedConfig):
+        if isinstance(config, PreTrainedConfig):
             configs[id(config)] = config
     for config in configs.values():
         yield from _attributes(config)
 
 
-def _attributes(owner: nn.Module | PretrainedConfig) -> Iterator[_Noise]:
+def _attributes(owner: nn.Module | PreTrainedConfig) -> Iterator[_Noise]:
     """Probabilities of dropping attention, layers or anything else, and a router's jitter."""
     for key, value in vars(owner).items():
         if ("drop" in key or "jitter" in key) and isinstance(value, float) and value > 0:
@@ -145,7 +145,7 @@ def _is_random(model: PreTrainedModel, outputs: Outputs) -> bool:
 
     model.train()
     try:
-        with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
+        with unnoticed(model):
             return not torch.allclose(made(0), made(1), rtol=0, atol=0, equal_nan=True)
     except torch.OutOfMemoryError:
         raise

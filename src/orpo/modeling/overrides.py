@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import PreTrainedConfig
 
 _ATTRIBUTE = "orpo_overrides"
 """Of the model, since it has to come along with copies of it."""
@@ -22,13 +22,13 @@ _ATTRIBUTE = "orpo_overrides"
 class _Override:
     """A setting's own value and the one that it has in memory."""
 
-    config: PretrainedConfig
+    config: PreTrainedConfig
     key: str
     own: Any
     live: Any
 
 
-def override(model: nn.Module, config: PretrainedConfig, key: str, value: Any) -> None:
+def override(model: nn.Module, config: PreTrainedConfig, key: str, value: Any) -> None:
     """Give a setting another value until the model is saved.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,11 @@ from transformers import PreTrainedModel
 
 FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a model's code may raise when it is given what it does not expect."""
+
+
+def unnoticed(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Around passes that may draw random numbers: those of the run go on as if there had been none."""
+    return torch.random.fork_rng([model.device] if model.device.type == "cuda" else [])
 
 
 def by_embeddings(model: PreTrainedModel, forward: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:

@@ -73,6 +73,16 @@ def test_the_gradient_is_the_same(mode: Mode, layout: Layout, lora: bool) -> Non
     assert calls[SQUARE_ROOT] > plain_calls[SQUARE_ROOT], "norms are computed again"
 
 
+@pytest.mark.parametrize("mode", ["full", "selective", "offload"])
+def test_it_draws_no_random_number_of_the_run(mode: Mode) -> None:
+    """Or adapters' dropout in training would depend on the mode."""
+    base = tiny_llama()
+    add_lora(base, r=2, alpha=4, dropout=0.5, target="all-linear")
+    before = torch.get_rng_state()
+    checkpoint_activations(base, **{mode: True} if mode != "full" else {})
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_offloading_moves_what_layers_are_given_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hooks of a GPU's, on tensors that are said to be on one."""
     moved: list[torch.Size] = []
