@@ -114,3 +114,46 @@ def test_half_a_model_or_less_is_not(caplog: pytest.LogCaptureFixture) -> None:
     assert not left(caplog, tiny_llama(), target=["gate_proj", "up_proj", "down_proj"])
     assert not left(caplog, tiny_llama(), target=["q_proj"], modules_to_save=["mlp"])
     assert not left(caplog, zoo.SHARED["mixtral"].build())
+
+
+@pytest.mark.parametrize(
+    ("key", "given"),
+    [
+        ("modules_to_save", {"modules_to_save": ["lm_head"]}),
+        ("target", {"target": ["embed_tokens"]}),
+        ("target", {"target": ["q_proj", "lm_head"]}),
+        ("target", {"target": ".*lm_head"}),
+        ("target", {"target": r".*(q_proj|embed_tokens)"}),
+    ],
+    ids=str,
+)
+def test_embeddings_that_are_the_head_are_not_trained_apart(key: str, given: dict[str, Any]) -> None:
+    model = tiny_llama()
+    model.lm_head.weight = model.model.embed_tokens.weight
+    with pytest.raises(ConfigError, match=rf"model.lora.{key}: the weights of .* are another module's too"):
+        add_lora(model, **({"r": 2, "alpha": 4, "dropout": 0.0, "target": "all-linear"} | given))
+
+
+def test_an_unknown_module_to_save_lists_the_modules() -> None:
+    with pytest.raises(ConfigError, match="modules_to_save: the model has no module head") as caught:
+        add_lora(tiny_llama(), r=2, alpha=4, dropout=0.0, target="all-linear", modules_to_save=["head"])
+    assert "lm_head" in str(caught.value.hint)
+
+
+def test_one_unknown_target_among_known_ones_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no module v_porj"):
+        add_lora(tiny_llama(), r=2, alpha=4, dropout=0.0, target=["q_proj", "v_porj"])
+
+
+def test_an_unknown_target_lists_the_modules() -> None:
+    with pytest.raises(ConfigError, match="q_proj") as caught:
+        add_lora(tiny_llama(), r=2, alpha=4, dropout=0.0, target=["query"])
+    assert "query" in caught.value.message
+
+
+def test_only_the_adapters_are_trained() -> None:
+    model = add_lora(tiny_llama(), r=2, alpha=4, dropout=0.0, target=["q_proj", "v_proj"])
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(".lora_" in name for name in trained)
+    assert all("q_proj" in name or "v_proj" in name for name in trained)

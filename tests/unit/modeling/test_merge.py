@@ -12,7 +12,7 @@ from peft import AutoPeftModelForCausalLM, PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from orpo.errors import ConfigError, NumericsError
+from orpo.errors import NumericsError
 from orpo.modeling.lora import add_lora
 from orpo.modeling.merge import merged_weights
 from orpo.modeling.quantization import keep_codes, quantization_config
@@ -169,27 +169,3 @@ def test_adapters_come_back_through_both_of_pefts_doors(kind: str, tmp_path: Pat
     assert torch.equal(logits(PeftModel.from_pretrained(fresh, tmp_path / "adapter")), logits(model))
     auto = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter", dtype=torch.float32)
     assert torch.equal(logits(auto), logits(model))
-
-
-@pytest.mark.parametrize(
-    ("key", "given"),
-    [
-        ("modules_to_save", {"modules_to_save": ["lm_head"]}),
-        ("target", {"target": ["embed_tokens"]}),
-        ("target", {"target": ["q_proj", "lm_head"]}),
-        ("target", {"target": ".*lm_head"}),
-        ("target", {"target": r".*(q_proj|embed_tokens)"}),
-    ],
-    ids=str,
-)
-def test_embeddings_that_are_the_head_are_not_trained_apart(key: str, given: dict[str, Any]) -> None:
-    model = tiny_llama()
-    model.lm_head.weight = model.model.embed_tokens.weight
-    with pytest.raises(ConfigError, match=rf"model.lora.{key}: the weights of .* are another module's too"):
-        add_lora(model, **({"r": 2, "alpha": 4, "dropout": 0.0, "target": "all-linear"} | given))
-
-
-def test_an_unknown_module_to_save_lists_the_modules() -> None:
-    with pytest.raises(ConfigError, match="modules_to_save: the model has no module head") as caught:
-        add_lora(tiny_llama(), r=2, alpha=4, dropout=0.0, target="all-linear", modules_to_save=["head"])
-    assert "lm_head" in str(caught.value.hint)
